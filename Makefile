@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+, git and make, nothing else.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+export UV_PYTHON_DOWNLOADS = never
+export UV_PYTHON = $(PYTHON)
+# The virtual environment of this checkout is used whatever the caller has activated.
+unexport VIRTUAL_ENV
+
+.PHONY: demo test setup check clean
+demo: setup  ## everything on one machine: prompts with PHI through the official SDKs, and the proof
+	.venv/bin/aegis demo $(ARGS)
+
+test: setup  ## the fast suite
+	.venv/bin/python -m pytest -n auto $(ARGS)
+
+check: setup  ## what every commit must pass: format, lint, types, architecture, generated files, tests
+	.venv/bin/just check
+
+setup: .venv/.synced
+
+.venv/.synced: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --frozen --extra demo --quiet
+	@touch $@
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,38 @@
+"""The console script `aegis`: picks a command and imports it only then."""
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    # name -> (module with a click command called `command`, one line for --help)
+    "simulate-model": (
+        "commands.simulate_model",
+        "A stand-in model server: OpenAI and Anthropic shapes, JSON and SSE.",
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists every command but imports only the one that runs: `aegis audit` must not load gRPC."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module: Any = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aegis-mesh", prog_name="aegis")
+def main() -> None:
+    """Takes PHI and PII out of prompts before they leave the pod, puts them back into the answer, and proves it."""

@@ -1,0 +1,1 @@
+"""One module a command; `aegis.py` imports the one that runs."""

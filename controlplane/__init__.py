@@ -1,0 +1,1 @@
+"""The brain: policy distribution, identity, ledger nodes, and the web interface."""

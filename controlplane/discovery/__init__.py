@@ -1,0 +1,1 @@
+"""Policy distribution over one bidirectional gRPC stream per sidecar."""

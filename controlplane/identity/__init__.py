@@ -1,0 +1,1 @@
+"""Who a sidecar is: the local certificate authority."""

@@ -1,0 +1,1 @@
+"""Ledger nodes: the sequencer that extends a log, its storage, and its doors."""

@@ -1,0 +1,38 @@
+# `just` lists the recipes; `just check` must pass before every commit.
+bin := justfile_directory() / ".venv/bin"
+export PATH := bin + ":" + justfile_directory() + "/.tools/bin:" + env("PATH")
+
+default:
+    @just --list
+
+check: fmt-check lint types arch gen-check test
+
+fmt:
+    ruff format . && ruff check --fix --quiet . || true
+
+fmt-check:
+    ruff format --check --quiet .
+
+lint:
+    ruff check --quiet .
+    codespell --quiet-level 3 $(git ls-files '*.md' '*.py' '*.proto')
+
+types:
+    mypy
+
+arch:
+    lint-imports --no-logo
+
+gen:
+    uv run --no-project --quiet scripts/gen_proto.py
+
+gen-check:
+    uv run --no-project --quiet scripts/gen_proto.py --check
+
+test *args:
+    python -m pytest -n auto {{ args }}
+
+# every test, the slow ones and foreign peers included, with coverage
+test-all *args:
+    coverage run -m pytest -m "" {{ args }}
+    coverage report --skip-covered

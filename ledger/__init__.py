@@ -1,0 +1,1 @@
+"""Proofs: RFC 6962 trees, signed notes, checkpoints, tiles, leaves and commitments. No I/O, no clock."""

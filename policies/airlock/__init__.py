@@ -1,0 +1,1 @@
+"""Identifiers out of prompts, and back into answers."""

@@ -1,0 +1,240 @@
+"""The vocabulary of a decision: what an exchange is, what its text is, what may be done with it.
+
+Everything here is a value. Policies are pure functions of these values (and of `now`, an argument); the sidecar
+carries out what they ask for. Dialects turn bytes into `Segment`s and `Piece`s and back and know no policy;
+policies know no bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Final, NamedTuple, NewType, Protocol
+
+import msgspec
+
+ExchangeId = NewType("ExchangeId", str)
+"""26 characters, unique per exchange; shown to users as the request id. A NewType, so that no text passes for one."""
+
+UnixNanos = NewType("UnixNanos", int)
+
+
+class DialectName(StrEnum):
+    """Whose wire format an exchange speaks; also the bounded metric label."""
+
+    OPENAI_CHAT = "openai.chat"
+    OPENAI_EMBEDDINGS = "openai.embeddings"
+    ANTHROPIC_MESSAGES = "anthropic.messages"
+    GENERIC = "generic"
+
+
+class Nested(Enum):
+    """Path step into JSON that stands inside a JSON string, as in tool-call `arguments`."""
+
+    DOCUMENT = "document"
+
+
+Step = str | int | Nested
+Path = tuple[Step, ...]
+"""Where a string stands in a body: keys, indices, and `Nested.DOCUMENT` for each document within a string."""
+
+
+class Role(StrEnum):
+    """Who said a piece of text, as far as a policy cares."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+    OTHER = "other"
+    """Text that no party said: tool descriptions, metadata, identifiers, unknown fields."""
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """One decoded string of a request that a policy may read and replace."""
+
+    path: Path
+    role: Role
+    text: str
+
+    def __repr__(self) -> str:
+        """Never the text: a repr ends up in logs and exceptions."""
+        return f"Segment(path={self.path!r}, role={self.role.value}, characters={len(self.text)})"
+
+
+class ChannelKind(StrEnum):
+    """What sort of text a channel of the answer carries; decides how restored values are escaped."""
+
+    TEXT = "text"
+    REFUSAL = "refusal"
+    REASONING = "reasoning"
+    TRANSCRIPT = "transcript"
+    TOOL_ARGUMENTS = "tool_arguments"
+    """Fragments of a JSON document: a value must be JSON-escaped once before it is inserted."""
+    TOOL_INPUT = "tool_input"
+    """Raw text handed to a tool (code, shell)."""
+
+
+class Channel(NamedTuple):
+    """One independent stream of text within an answer. Pieces of one channel join without a gap."""
+
+    kind: ChannelKind
+    position: int
+    """Choice index (OpenAI) or content block index (Anthropic)."""
+    sub: int = 0
+    """Tool call index within the choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer, as policies see it. Immutable."""
+
+    id: ExchangeId
+    peer: str
+    """Stable name of the caller: a SPIFFE id or a loopback label. Never an API key."""
+    dialect: DialectName
+    model: str
+    route: str
+    """Name of the matched route."""
+    stream: bool
+    started_at: UnixNanos
+    conversation: str = ""
+    """Key under which tokens stay stable over several requests; empty: derived from the prompt by the airlock."""
+
+
+# --- effects: what policies ask the sidecar to do ---
+
+
+class Severity(StrEnum):
+    """How urgently someone should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Tell the security interface. `code` is a bounded name, `detail` never holds prompt text."""
+
+    code: str
+    severity: Severity
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Refuse this peer for a while."""
+
+    peer: str
+    seconds: float
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Keep an exchange that failed for a human to replay."""
+
+    code: str
+
+
+Effect = Alert | Ban | DeadLetter
+
+# --- verdicts ---
+
+
+class ResultCode(int, Enum):
+    """How an exchange ended. The number stands in the audit leaf: never renumber, only append."""
+
+    FORWARDED = 0
+    DENIED_AIRLOCK = 1
+    DENIED_PROTOCOL = 2
+    DENIED_FIREWALL = 3
+    DENIED_BAN = 4
+    DENIED_CONSENT = 5
+    DENIED_ANOMALY = 6
+    DECOY = 7
+    MALFORMED_REQUEST = 8
+    NO_POLICY = 9
+    NO_ROUTE = 10
+    TOO_LARGE = 11
+    UPSTREAM_REFUSED = 12
+    """The upstream answered with a 4xx or 5xx status; passed on as it came."""
+    UPSTREAM_FAILED = 13
+    """No answer, or an answer that broke off."""
+    CLIENT_GONE = 14
+    DEADLINE = 15
+    MALFORMED_RESPONSE = 16
+    INVALID_ANSWER = 17
+    """The answer broke the protocol that its route enforces."""
+    AUDIT_UNAVAILABLE = 18
+    """Policy says `audit: required` and the leaf could not be spooled."""
+    INTERNAL = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Let it pass, with these strings replaced and everything else byte for byte."""
+
+    edits: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    system_prompt: str | None = field(default=None, repr=False)
+    """Text to place before every other instruction of the request, or None."""
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Answer with the dialect's error; nothing leaves the pod."""
+
+    result: ResultCode
+    status: int
+    """400 or 403: SDKs retry anything else."""
+    code: str
+    """Bounded machine-readable name, e.g. `aegis_identifier_blocked` or `4096`."""
+    message: str
+    """For the application's developer: what was refused and what to do. Never prompt text."""
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoy:
+    """Answer falsely without calling the model; the leaf says so."""
+
+    text: str = field(repr=False)
+    effects: tuple[Effect, ...] = ()
+
+
+Verdict = Forward | Deny | Decoy
+FORWARD_UNCHANGED: Final = Forward()
+
+
+# --- policies ---
+
+
+class PolicyRun(Protocol):
+    """The state of one policy during one exchange. Not shared, not thread-safe."""
+
+    @property
+    def rewrites_answer(self) -> bool:
+        """Whether `response` can do anything. Asked once, after `request`; False lets the answer pass unread."""
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
+        """The verdict over the whole prompt. Called once. Edits name paths of `segments`."""
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
+        """What may be released of this channel after `piece` arrived.
+
+        The concatenation of all that is released must not depend on where the answer was cut into pieces. `last`
+        means that no more text of this channel comes: everything held back is released. A `Deny` ends the answer.
+        """
+
+    def findings(self) -> Mapping[str, int]:
+        """Label -> count of what was found in the prompt. Bounded names, for metrics and the leaf; no text."""
+
+
+class Policy(Protocol):
+    """One compiled, immutable policy, shared by every exchange of a snapshot."""
+
+    name: str
+
+    def open(self, exchange: Exchange) -> PolicyRun:
+        """A fresh run for one exchange."""

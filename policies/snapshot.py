@@ -1,0 +1,86 @@
+"""What a sidecar enforces at one moment: routes, each with its upstream and its pipeline. Immutable.
+
+An exchange takes one snapshot at its start and keeps it: a push never splits an exchange in two.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from policies.pipeline import Pipeline
+
+
+class UnknownEndpoint(StrEnum):
+    """What to do with a JSON endpoint that no dialect knows."""
+
+    WALK = "walk"
+    """Treat every string leaf that is not opaque as text."""
+    REFUSE = "refuse"
+
+
+class AuditMode(StrEnum):
+    """Whether an exchange may proceed when its leaf cannot be spooled."""
+
+    BEST_EFFORT = "best-effort"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A model server."""
+
+    name: str
+    url: str
+    """`http(s)://host[:port][/base/path]`, without a trailing slash."""
+    ca_file: str = ""
+    """PEM bundle that verifies the server; empty: the system's CAs."""
+    connect_timeout: float = 5.0
+    """Seconds until TCP and TLS stand."""
+    idle_timeout: float = 300.0
+    """Seconds without a byte from the upstream while an answer is due."""
+    total_timeout: float = 600.0
+    """Seconds for the whole exchange. The SDKs' default is 600."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which requests go where, and under which policies. Immutable."""
+
+    name: str
+    prefix: str
+    """Path prefix that a request must start with, at a segment border: `/openai`. `/` matches everything."""
+    upstream: Upstream
+    pipeline: Pipeline
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case header name -> exact value that must be present too."""
+    strip_prefix: bool = True
+    """Whether `prefix` is cut off before the path is appended to the upstream's base path."""
+    unknown_endpoint: UnknownEndpoint = UnknownEndpoint.WALK
+    audit: AuditMode = AuditMode.BEST_EFFORT
+    max_body: int = 32 * 1024 * 1024
+    """Bytes of a request body."""
+
+
+class PolicySnapshot:
+    """All routes, most specific first."""
+
+    __slots__ = ("revision", "routes", "source")
+
+    def __init__(self, routes: Sequence[Route], *, revision: int, source: str) -> None:
+        self.routes = tuple(sorted(routes, key=lambda r: (-len(r.prefix), -len(r.headers), r.name)))
+        self.revision = revision
+        """Grows with every change; stands in the audit leaf."""
+        self.source = source
+        """`live`, `lkg` (last known good, from disk) or `file`."""
+
+    def route(self, path: str, headers: Mapping[str, str]) -> Route | None:
+        """The most specific route for a request path (without its query) and lower-case headers."""
+        for route in self.routes:
+            if path_under(path, route.prefix) and all(headers.get(k) == v for k, v in route.headers.items()):
+                return route
+        return None
+
+
+def path_under(path: str, prefix: str) -> bool:
+    """Whether `path` is `prefix` or below it at a segment border: `/openai` holds `/openai/v1`, not `/openaiX`."""
+    return prefix == "/" or path == prefix or path.startswith(prefix + "/")

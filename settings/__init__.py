@@ -1,0 +1,1 @@
+"""Configuration: flags over environment over file, every bad setting reported at once."""

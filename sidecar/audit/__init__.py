@@ -1,0 +1,1 @@
+"""One leaf per exchange: built, spooled to disk, shipped until durable."""

@@ -1,0 +1,1 @@
+"""A stand-in model server for the demo, tests and benchmarks."""

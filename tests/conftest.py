@@ -1,0 +1,20 @@
+"""Fixtures that every suite uses."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# looptime asks the policy for a loop in sync tests and leaks it on Python 3.11, which filterwarnings=error turns
+# into a failed run; an explicit None keeps it from creating one.
+asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The conformance vectors and development corpora that stand beside this checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no conformance data at {SHARED}")
+    return SHARED
