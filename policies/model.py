@@ -179,6 +179,8 @@ class Forward:
     system_prompt: str | None = field(default=None, repr=False)
     """Text to place before every other instruction of the request, or None."""
     effects: tuple[Effect, ...] = ()
+    task: int = 0
+    """MathProtocol task code that was asked for, for the audit leaf; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,9 @@ class Deny:
     message: str
     """For the application's developer: what was refused and what to do. Never prompt text."""
     effects: tuple[Effect, ...] = ()
+    retry: bool = False
+    """Only on an answer: the model may be asked once more with the same request, provided that nothing was released to
+    the client yet. Whoever asks again calls `restart` first and drops `effects`; otherwise it carries them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,9 @@ class PolicyRun(Protocol):
         The concatenation of all that is released must not depend on where the answer was cut into pieces. `last`
         means that no more text of this channel comes: everything held back is released. A `Deny` ends the answer.
         """
+
+    def restart(self) -> None:
+        """The answer so far is void and begins anew (see `Deny.retry`): forget it, keep what `request` learnt."""
 
     def findings(self) -> Mapping[str, int]:
         """Label -> count of what was found in the prompt. Bounded names, for metrics and the leaf; no text."""

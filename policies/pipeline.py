@@ -5,6 +5,7 @@ Response: the same runs in reverse order, piece by piece.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -49,6 +50,7 @@ class PipelineRun:
         edits: dict[Path, str] = {}
         effects: tuple[Effect, ...] = ()
         system_prompt: str | None = None
+        task = 0
         for run in self.runs:
             verdict = run.request(segments, now)
             if not isinstance(verdict, Forward):
@@ -57,15 +59,16 @@ class PipelineRun:
                 continue
             effects += verdict.effects
             system_prompt = verdict.system_prompt or system_prompt
+            task = verdict.task or task
             if verdict.edits:
                 edits.update(verdict.edits)
                 segments = [
                     Segment(s.path, s.role, verdict.edits[s.path]) if s.path in verdict.edits else s for s in segments
                 ]
         self._answering = [run for run in reversed(self.runs) if run.rewrites_answer]
-        if not edits and not effects and system_prompt is None:
+        if not edits and not effects and system_prompt is None and not task:
             return FORWARD_UNCHANGED
-        return Forward(edits, system_prompt, effects)
+        return Forward(edits, system_prompt, effects, task)
 
     @property
     def rewrites_answer(self) -> bool:
@@ -81,6 +84,11 @@ class PipelineRun:
             piece = released
         return piece
 
+    def restart(self) -> None:
+        """Forget the answer so far, because the model is asked again (see `Deny.retry`)."""
+        for run in self._answering:
+            run.restart()
+
     def findings(self) -> dict[str, int]:
         """Label -> count over all policies."""
         total: dict[str, int] = {}
@@ -93,10 +101,4 @@ class PipelineRun:
 def _with_effects(verdict: Verdict, earlier: tuple[Effect, ...]) -> Verdict:
     if not earlier:
         return verdict
-    match verdict:
-        case Deny():
-            return Deny(verdict.result, verdict.status, verdict.code, verdict.message, earlier + verdict.effects)
-        case _:
-            return (
-                type(verdict)(verdict.text, earlier + verdict.effects) if not isinstance(verdict, Forward) else verdict
-            )
+    return replace(verdict, effects=earlier + verdict.effects)

@@ -45,6 +45,9 @@ class Replacing:
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
         return piece.replace(self.new, self.old)
 
+    def restart(self) -> None:
+        pass
+
     def findings(self) -> Mapping[str, int]:
         return {self.name: 1}
 
@@ -75,3 +78,40 @@ def test_refusal_carries_the_effects_asked_for_before_it() -> None:
 
 def test_segment_repr_never_holds_its_text() -> None:
     assert "secret" not in repr(Segment(("p",), Role.USER, "secret"))
+
+
+class Retrying(Replacing):
+    """Refuses its first answer, accepts the second."""
+
+    def __init__(self) -> None:
+        super().__init__("a", "b")
+        self.answers = 1
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
+        return piece if self.answers > 1 else Deny(ResultCode.INVALID_ANSWER, 502, "invalid", "no", retry=True)
+
+    def restart(self) -> None:
+        self.answers += 1
+
+
+def test_restart_reaches_every_policy_that_reads_the_answer() -> None:
+    run = Pipeline([Retrying()]).open(EXCHANGE)
+    run.request([], NOW)
+
+    first = run.response(TEXT, "a", NOW, last=True)
+    run.restart()
+
+    assert isinstance(first, Deny)
+    assert first.retry
+    assert run.response(TEXT, "a", NOW, last=True) == "a"
+
+
+def test_task_of_a_policy_reaches_the_joint_verdict_even_when_nothing_else_changes() -> None:
+    class Tasking(Replacing):
+        def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
+            return Forward(task=17)
+
+    verdict = Pipeline([Tasking("a", "b"), Replacing("x", "y")]).open(EXCHANGE).request([], NOW)
+
+    assert isinstance(verdict, Forward)
+    assert verdict.task == 17
