@@ -18,3 +18,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no conformance data at {SHARED}")
     return SHARED
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate", action="store_true", help="write the golden files instead of comparing with them")
+
+
+@pytest.fixture
+def regenerate(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew, for a person to review."""
+    return bool(request.config.getoption("--regenerate"))
