@@ -7,7 +7,7 @@ The salt has 32 random bytes and belongs to one leaf: without it nobody can test
 payload are deleted (GDPR Art. 17) the leaf left in the log says nothing about anybody. Padding goes into buckets so
 that not even the length of what was found shows through the cost of a guess.
 
-The payload is the *record* of what happened, as canonical JSON (RFC 8785: sorted keys, no spaces; all numbers are
+The payload is the *statement* of what happened, as canonical JSON (RFC 8785: sorted keys, no spaces; all numbers are
 integers below 2^53): a reader needs no tool of ours. An opening travels as text in the manner of C2SP:
 
     airlock-opening@v1
@@ -31,7 +31,7 @@ from ledger.leaf import Leaf, LeafKind
 DOMAIN: Final = b"airlock-commit-v1\0"
 SALT_SIZE: Final = 32
 MAX_PAYLOAD: Final = (1 << 20) - 4
-"""Bytes. The largest bucket is 1 MiB; records are a few hundred bytes."""
+"""Bytes. The largest bucket is 1 MiB; statements are a few hundred bytes."""
 _SMALLEST_BUCKET: Final = 256
 _HEADER: Final = "airlock-opening@v1"
 _MAX_OPENING: Final = 2 << 20
@@ -83,21 +83,21 @@ def parse_opening(data: bytes) -> Opening:
     return Opening(salt, payload)
 
 
-def open_leaf(leaf: Leaf, opening: Opening) -> "Record":
-    """The record that `leaf` commits to. Raises OpeningError when this is not the leaf's opening."""
+def open_leaf(leaf: Leaf, opening: Opening) -> "Statement":
+    """The statement that `leaf` commits to. Raises OpeningError when this is not the leaf's opening."""
     if not hmac.compare_digest(opening.commitment, leaf.commitment):
         raise OpeningError("the opening does not fit: its commitment is not the one in the leaf")
-    record = parse_record(opening.payload)
-    expected = _RECORD_OF_KIND.get(leaf.kind)
-    if expected is not None and type(record) is not expected:
-        raise OpeningError("the opening does not fit: its record is of another kind than the leaf")
-    return record
+    statement = parse_statement(opening.payload)
+    expected = _STATEMENT_OF_KIND.get(leaf.kind)
+    if expected is not None and type(statement) is not expected:
+        raise OpeningError("the opening does not fit: its statement is of another kind than the leaf")
+    return statement
 
 
-# --- records ---
+# --- statements ---
 
 
-class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="type", tag="exchange"):
+class ExchangeStatement(msgspec.Struct, frozen=True, tag_field="type", tag="exchange"):
     """What happened in one exchange, beyond what its leaf says. Digests are of bytes outside the pod."""
 
     ended_us: int
@@ -114,7 +114,7 @@ class ExchangeRecord(msgspec.Struct, frozen=True, tag_field="type", tag="exchang
     started_us: int
 
 
-class GapRecord(msgspec.Struct, frozen=True, tag_field="type", tag="gap"):
+class GapStatement(msgspec.Struct, frozen=True, tag_field="type", tag="gap"):
     """Why exchanges have no leaf of their own."""
 
     first_us: int
@@ -125,7 +125,7 @@ class GapRecord(msgspec.Struct, frozen=True, tag_field="type", tag="gap"):
     """A bounded name: `queue_full`, `spool_full`, `spool_error`."""
 
 
-class EpochRecord(msgspec.Struct, frozen=True, tag_field="type", tag="epoch"):
+class EpochStatement(msgspec.Struct, frozen=True, tag_field="type", tag="epoch"):
     """The start or end of an epoch."""
 
     build: str
@@ -138,34 +138,34 @@ class EpochRecord(msgspec.Struct, frozen=True, tag_field="type", tag="epoch"):
     """A bounded name: `start`, `stop`, `ledger_behind`, `ledger_ahead`."""
 
 
-Record = ExchangeRecord | GapRecord | EpochRecord
+Statement = ExchangeStatement | GapStatement | EpochStatement
 
-_RECORD_OF_KIND: Final[Mapping[int, type[Record]]] = {
-    LeafKind.EXCHANGE: ExchangeRecord,
-    LeafKind.GAP: GapRecord,
-    LeafKind.EPOCH_START: EpochRecord,
-    LeafKind.EPOCH_END: EpochRecord,
+_STATEMENT_OF_KIND: Final[Mapping[int, type[Statement]]] = {
+    LeafKind.EXCHANGE: ExchangeStatement,
+    LeafKind.GAP: GapStatement,
+    LeafKind.EPOCH_START: EpochStatement,
+    LeafKind.EPOCH_END: EpochStatement,
 }
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
-_DECODER: Final = msgspec.json.Decoder(Record)
+_DECODER: Final = msgspec.json.Decoder(Statement)
 
 
-def record_payload(record: Record) -> bytes:
-    """The canonical JSON of `record`."""
-    return _ENCODER.encode(record)
+def encode_statement(statement: Statement) -> bytes:
+    """The canonical JSON of `statement`."""
+    return _ENCODER.encode(statement)
 
 
-def parse_record(payload: bytes) -> Record:
-    """The record that `payload` is. Raises OpeningError, also for JSON in another than the canonical form."""
+def parse_statement(payload: bytes) -> Statement:
+    """The statement that `payload` is. Raises OpeningError, also for JSON in another than the canonical form."""
     try:
-        record: Record = _DECODER.decode(payload)
+        statement: Statement = _DECODER.decode(payload)
     except (msgspec.DecodeError, RecursionError):
         # Without the decoder's message: it may quote the payload.
-        raise OpeningError("the payload of the opening is not a record known to this version") from None
-    # Two spellings of one record would be two commitments to it, and an unknown field would go unseen.
-    if _ENCODER.encode(record) != payload:
+        raise OpeningError("the payload of the opening is not a statement known to this version") from None
+    # Two spellings of one statement would be two commitments to it, and an unknown field would go unseen.
+    if _ENCODER.encode(statement) != payload:
         raise OpeningError("the payload of the opening is not in canonical form")
-    return record
+    return statement
 
 
 def _field(line: bytes, name: bytes) -> bytes:

@@ -22,7 +22,7 @@ field can be proven in zero knowledge about bytes [a, b) of the leaf, and any mi
 | 40     | 8    | seq             | 0, 1, 2, ... within (producer_id, epoch), without a hole                          |
 | 48     | 8    | time_ms         | end of the exchange, milliseconds since 1970 UTC, rounded down to a whole bucket  |
 | 56     | 8    | policy_revision | of the snapshot that was in force; grows with every change                        |
-| 64     | 32   | commitment      | `ledger.commitment.commit` over the record of what happened                       |
+| 64     | 32   | commitment      | `ledger.commitment.commit` over the statement of what happened                    |
 
 Numbers in closed lists are never reused or renumbered, only appended. A reader keeps kinds, dialects, flags and results
 that it does not know: a log outlives the version of the program that reads it. The byte at offset 0 changes only when

@@ -7,6 +7,7 @@ microseconds.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from observability.record import ExchangeRecord
 from policies.model import DialectName, Effect, ExchangeId, ResultCode, UnixNanos
 from policies.snapshot import PolicySnapshot
 
@@ -51,40 +52,6 @@ class AuditTrail(Protocol):
 
     def append(self, entry: AuditEntry) -> None:
         """Queue the entry. Never blocks, never raises; what is lost is counted and leaves a gap leaf."""
-
-
-class ExchangeRecord(NamedTuple):
-    """What telemetry is told of one exchange, built once at its end. No text, no keys, no full paths or queries."""
-
-    exchange: ExchangeId
-    route: str
-    dialect: DialectName
-    operation: str
-    provider: str
-    request_model: str
-    response_model: str
-    response_id: str
-    finish_reason: str
-    result: ResultCode
-    status: int
-    stream: bool
-    started_at: UnixNanos
-    sent_at: UnixNanos
-    """When the request had been handed to the upstream; 0: never."""
-    first_chunk_at: UnixNanos
-    """When the first body byte of the answer was released to the client; 0: never."""
-    ended_at: UnixNanos
-    input_tokens: int | None
-    output_tokens: int | None
-    request_bytes: int
-    response_bytes: int
-    findings: Mapping[str, int]
-    traceparent: str
-    """The W3C traceparent that was passed to the upstream (this exchange's own span id in it); empty: not sampled."""
-    parent_span: str
-    """16 hex digits of the caller's span; empty: this exchange is a root."""
-    server_address: str
-    server_port: int
 
 
 class Telemetry(Protocol):

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from ledger.commitment import (
     MAX_PAYLOAD,
-    EpochRecord,
-    ExchangeRecord,
-    GapRecord,
+    EpochStatement,
+    ExchangeStatement,
+    GapStatement,
     Opening,
-    Record,
+    Statement,
     commit,
+    encode_statement,
     open_leaf,
     parse_opening,
-    parse_record,
-    record_payload,
+    parse_statement,
 )
 from ledger.errors import OpeningError
 from ledger.leaf import Leaf, LeafKind
@@ -29,7 +29,7 @@ from ledger.leaf import Leaf, LeafKind
 GOLDEN = Path(__file__).with_name("commitment_vectors.json")
 SALT = bytes(range(32))
 
-EXCHANGE = ExchangeRecord(
+EXCHANGE = ExchangeStatement(
     ended_us=1_795_132_801_250_000,
     exchange="01JD0000000000000000000000",
     findings={"us_ssn": 1, "email": 2},
@@ -38,18 +38,18 @@ EXCHANGE = ExchangeRecord(
     route="openai",
     started_us=1_795_132_800_000_000,
 )
-RECORDS: dict[str, Record] = {
+STATEMENTS: dict[str, Statement] = {
     "exchange": EXCHANGE,
-    "gap": GapRecord(1, 2, 3, "queue_full"),
-    "epoch": EpochRecord("0.1.0", 1, 7, "start"),
+    "gap": GapStatement(1, 2, 3, "queue_full"),
+    "epoch": EpochStatement("0.1.0", 1, 7, "start"),
 }
 
 salts = st.binary(min_size=32, max_size=32)
 integers = st.integers(0, 2**53 - 1)
 names = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
-records = st.one_of(
+statements = st.one_of(
     st.builds(
-        ExchangeRecord,
+        ExchangeStatement,
         ended_us=integers,
         exchange=names,
         findings=st.dictionaries(st.text("abcdefghijklmnopqrstuvwxyz_", max_size=12), integers, max_size=6),
@@ -58,8 +58,8 @@ records = st.one_of(
         route=names,
         started_us=integers,
     ),
-    st.builds(GapRecord, integers, integers, integers, names),
-    st.builds(EpochRecord, names, integers, integers, names),
+    st.builds(GapStatement, integers, integers, integers, names),
+    st.builds(EpochStatement, names, integers, integers, names),
 )
 
 
@@ -121,7 +121,7 @@ def test_garbage_gives_only_an_opening_error(data: bytes) -> None:
     ],
 )
 def test_an_opening_has_one_spelling_only(change: Callable[[bytes], bytes]) -> None:
-    text = Opening(SALT, record_payload(EXCHANGE)).encode()
+    text = Opening(SALT, encode_statement(EXCHANGE)).encode()
 
     with pytest.raises(OpeningError):
         parse_opening(change(text))
@@ -131,72 +131,72 @@ def test_an_opening_shows_neither_salt_nor_payload() -> None:
     assert repr(Opening(SALT, b"secret")) == "Opening()"
 
 
-@given(records)
-def test_a_record_is_canonical_json_and_reads_back(record: Record) -> None:
-    payload = record_payload(record)
+@given(statements)
+def test_a_record_is_canonical_json_and_reads_back(statement: Statement) -> None:
+    payload = encode_statement(statement)
 
-    assert record == parse_record(payload)
+    assert statement == parse_statement(payload)
     # RFC 8785 for objects with ASCII keys and integers, by an encoder that is not ours.
     decoded = json.loads(payload)
     assert json.dumps(decoded, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == payload
 
 
-@given(st.binary(max_size=200) | records.map(record_payload).map(lambda p: p.replace(b'"', b'" ')))
+@given(st.binary(max_size=200) | statements.map(encode_statement).map(lambda p: p.replace(b'"', b'" ')))
 def test_other_bytes_are_no_record(payload: bytes) -> None:
     with pytest.raises(OpeningError):
-        parse_record(payload)
+        parse_statement(payload)
 
 
 def test_deep_nesting_is_no_record() -> None:
     with pytest.raises(OpeningError):
-        parse_record(b'{"type":' + b"[" * 100_000)
+        parse_statement(b'{"type":' + b"[" * 100_000)
 
 
 @pytest.mark.parametrize("extra", [b',"zz":1}', b" }", b',"type":"exchange"}'])
 def test_a_second_spelling_of_a_record_is_refused(extra: bytes) -> None:
     with pytest.raises(OpeningError):
-        parse_record(record_payload(EXCHANGE)[:-1] + extra)
+        parse_statement(encode_statement(EXCHANGE)[:-1] + extra)
 
 
 def test_the_right_opening_opens_the_leaf() -> None:
-    opening = Opening(SALT, record_payload(EXCHANGE))
+    opening = Opening(SALT, encode_statement(EXCHANGE))
 
     assert open_leaf(exchange_leaf(opening.commitment), opening) == EXCHANGE
 
 
 @pytest.mark.parametrize(
     "other",
-    [Opening(b"\1" + SALT[1:], record_payload(EXCHANGE)), Opening(SALT, record_payload(RECORDS["gap"]))],
+    [Opening(b"\1" + SALT[1:], encode_statement(EXCHANGE)), Opening(SALT, encode_statement(STATEMENTS["gap"]))],
 )
 def test_another_opening_does_not_open_the_leaf(other: Opening) -> None:
-    leaf = exchange_leaf(Opening(SALT, record_payload(EXCHANGE)).commitment)
+    leaf = exchange_leaf(Opening(SALT, encode_statement(EXCHANGE)).commitment)
 
     with pytest.raises(OpeningError, match="does not fit"):
         open_leaf(leaf, other)
 
 
 def test_a_record_of_another_kind_than_its_leaf_does_not_open_it() -> None:
-    opening = Opening(SALT, record_payload(RECORDS["gap"]))
+    opening = Opening(SALT, encode_statement(STATEMENTS["gap"]))
 
     with pytest.raises(OpeningError, match="another kind"):
         open_leaf(exchange_leaf(opening.commitment, LeafKind.EXCHANGE), opening)
 
 
 def test_a_leaf_of_a_later_kind_opens_to_whatever_record_it_committed_to() -> None:
-    opening = Opening(SALT, record_payload(RECORDS["gap"]))
+    opening = Opening(SALT, encode_statement(STATEMENTS["gap"]))
 
-    assert RECORDS["gap"] == open_leaf(exchange_leaf(opening.commitment, 200), opening)
+    assert STATEMENTS["gap"] == open_leaf(exchange_leaf(opening.commitment, 200), opening)
 
 
 def test_commitments_of_the_golden_file_never_change(*, regenerate: bool) -> None:
     now = {
         name: {
             "salt": SALT.hex(),
-            "payload": record_payload(record).decode(),
-            "commitment": commit(SALT, record_payload(record)).hex(),
-            "opening": Opening(SALT, record_payload(record)).encode().decode(),
+            "payload": encode_statement(statement).decode(),
+            "commitment": commit(SALT, encode_statement(statement)).hex(),
+            "opening": Opening(SALT, encode_statement(statement)).encode().decode(),
         }
-        for name, record in RECORDS.items()
+        for name, statement in STATEMENTS.items()
     }
     if regenerate:
         GOLDEN.write_text(json.dumps(now, indent=2) + "\n")
@@ -207,7 +207,7 @@ def test_commitments_of_the_golden_file_never_change(*, regenerate: bool) -> Non
 
 
 def test_a_shell_and_sha256sum_are_enough_to_check_an_opening(tmp_path: Path) -> None:
-    opening = Opening(SALT, record_payload(EXCHANGE))
+    opening = Opening(SALT, encode_statement(EXCHANGE))
     (tmp_path / "opening").write_bytes(opening.encode())
     script = """
         payload=$(sed -n 's/^payload //p' opening | base64 -d | tee payload | wc -c)
