@@ -28,14 +28,20 @@ class DialectName(StrEnum):
 
 
 class Nested(Enum):
-    """Path step into JSON that stands inside a JSON string, as in tool-call `arguments`."""
+    """Path steps that are neither a key nor an index."""
 
     DOCUMENT = "document"
+    """Into the JSON document that a string holds, as in tool-call `arguments`."""
+    KEY = "key"
+    """The name of the member itself, not its value: keys chosen by a user are text that leaves, too."""
 
 
 Step = str | int | Nested
 Path = tuple[Step, ...]
-"""Where a string stands in a body: keys, indices, and `Nested.DOCUMENT` for each document within a string."""
+"""Where a string stands in a body: keys, indices, `Nested.DOCUMENT` for each document within a string.
+
+The last key is context for whoever reads the text: `(..., Nested.DOCUMENT, "mrn")` says what `12345678` is.
+"""
 
 
 class Role(StrEnum):
@@ -49,8 +55,20 @@ class Role(StrEnum):
     """Text that no party said: tool descriptions, metadata, identifiers, unknown fields."""
 
 
+class UnreadablePart(StrEnum):
+    """What a prompt may hold that no text policy can read. Never reported as guarded: allowed or blocked, by policy."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    FILE = "file"
+    """PDF or other document, inline or by reference."""
+    TOKENS = "tokens"
+    """Text as token numbers of some vocabulary (embeddings, legacy completions)."""
+
+
 class Segment(msgspec.Struct, frozen=True, gc=False):
-    """One decoded string of a request that a policy may read and replace."""
+    """One decoded string of a request that a policy may read and replace. Long integers in tool arguments appear as
+    their digits; an edit makes them a string."""
 
     path: Path
     role: Role
@@ -70,6 +88,8 @@ class ChannelKind(StrEnum):
     TRANSCRIPT = "transcript"
     TOOL_ARGUMENTS = "tool_arguments"
     """Fragments of a JSON document: a value must be JSON-escaped once before it is inserted."""
+    TOOL_VALUE = "tool_value"
+    """One whole decoded string (or key) within a tool call's input object: tool policy, but no JSON escaping."""
     TOOL_INPUT = "tool_input"
     """Raw text handed to a tool (code, shell)."""
 
@@ -81,7 +101,9 @@ class Channel(NamedTuple):
     position: int
     """Choice index (OpenAI) or content block index (Anthropic)."""
     sub: int = 0
-    """Tool call index within the choice."""
+    """Tool call index within the choice, or a running number where one block holds several strings."""
+    tool: str = ""
+    """Name of the called tool, as far as it was known when the channel began; the same for all of its pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +119,9 @@ class Exchange:
     """Name of the matched route."""
     stream: bool
     started_at: UnixNanos
+    unreadable: Mapping[UnreadablePart, int] = field(default_factory=dict)
+    """Parts of the prompt that are no text, with their count. A policy that guards text must refuse what it does not
+    explicitly allow."""
     conversation: str = ""
     """Key under which tokens stay stable over several requests; empty: derived from the prompt by the airlock."""
 

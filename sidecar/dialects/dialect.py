@@ -4,11 +4,11 @@ A dialect knows where a provider keeps its text and how that provider's SDKs exp
 it reads a request into segments, splices changed strings back, and runs the pieces of an answer through a function.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from policies.model import Channel, Deny, DialectName, Forward, Segment
+from policies.model import Channel, Deny, DialectName, Forward, Segment, UnreadablePart
 
 Restore = Callable[[Channel, str, bool], str | Deny]
 """`restore(channel, piece, last)` -> what may be released, or a Deny that ends the answer."""
@@ -37,6 +37,8 @@ class Prompt(Protocol):
     stream: bool
     segments: Sequence[Segment]
     """Every string that policies may read, in document order."""
+    unreadable: Mapping[UnreadablePart, int]
+    """Parts that are no text (images, audio, files, token numbers): `Exchange.unreadable`."""
 
     def rewrite(self, verdict: Forward) -> bytes:
         """The body with the edited strings spliced in and every other byte as it came."""
@@ -55,7 +57,11 @@ class Answer(Protocol):
 
     def break_off(self, code: str, message: str) -> bytes:
         """The bytes that tell a streaming client that its answer ends in an error: what was released so far is closed
-        at an event border, what was held back is dropped, and the dialect's error event follows. Never a fake end."""
+        at an event border, what was held back is dropped, and the dialect's error event follows. Never a fake end.
+
+        Includes what a `feed` that raised had released before it raised. Empty for an answer that is not a stream:
+        nothing can be said inside one, send `Dialect.error` if its head has not gone out, else drop the connection.
+        """
 
 
 class Dialect(Protocol):
