@@ -1,0 +1,234 @@
+"""Holds the exchanges of a route to the protocol: the last user message is the request, the answer must fit its task.
+
+In `enforce`, what does not parse never reaches the model, and what is not a valid answer never reaches the application:
+not as text, not as a refusal, not as a tool call. In `monitor` nothing is changed and everything is recorded.
+
+Not done here: scoring CONTEXT for injected instructions (policies.firewall runs after this policy).
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from policies.mathprotocol.codes import CLASSIFICATION_TASKS, ErrorCode, Kind
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.grammar import Request, parse_request, request_fault
+from policies.mathprotocol.probes import probed_tasks
+from policies.mathprotocol.prompt import system_prompt
+from policies.mathprotocol.responses import AnswerGate, InvalidAnswer
+from policies.model import (
+    FORWARD_UNCHANGED,
+    Alert,
+    Ban,
+    Channel,
+    ChannelKind,
+    DeadLetter,
+    Deny,
+    DialectName,
+    Effect,
+    Exchange,
+    Forward,
+    ResultCode,
+    Role,
+    Segment,
+    Severity,
+    UnixNanos,
+    Verdict,
+)
+
+_FAULTS: Final = {
+    ErrorCode.INVALID_FORMAT: "INVALID_FORMAT",
+    ErrorCode.INVALID_TASK: "INVALID_TASK",
+    ErrorCode.INVALID_PARAM: "INVALID_PARAM",
+}
+
+
+class ProtocolPolicy:
+    """The protocol as one route wants it. Immutable."""
+
+    __slots__ = ("_boundary", "config", "name", "prompt")
+
+    def __init__(self, config: ProtocolConfig, boundary: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+        self.name = "mathprotocol"
+        self.config = config
+        self.prompt = system_prompt(config)
+        self._boundary = boundary
+
+    def open(self, exchange: Exchange) -> "ProtocolRun":
+        """A fresh run for one exchange."""
+        return ProtocolRun(self.config, self.prompt, self._boundary, exchange)
+
+
+class ProtocolRun:
+    """The protocol during one exchange."""
+
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_boundary",
+        "_config",
+        "_exchange",
+        "_findings",
+        "_gates",
+        "_kind",
+        "_prompt",
+        "_restarts",
+    )
+
+    def __init__(
+        self, config: ProtocolConfig, prompt: str | None, boundary: Callable[[], str], exchange: Exchange
+    ) -> None:
+        self._config = config
+        self._prompt = prompt
+        self._boundary = boundary
+        self._exchange = exchange
+        self._asked = False
+        self._kind = Kind.CLASSIFICATION
+        self._gates: dict[Channel, AnswerGate | None] = {}
+        self._answered: Channel | None = None
+        self._restarts = 0
+        self._findings: dict[str, int] = {}
+
+    @property
+    def rewrites_answer(self) -> bool:
+        """Whether there is a valid request whose answer must be checked."""
+        return self._asked
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 contract
+        """Refused, or forwarded with the system prompt added and CONTEXT between boundaries nobody can guess."""
+        if self._config.mode is ProtocolMode.OFF:
+            return FORWARD_UNCHANGED
+        segment = last_user_text(segments)
+        request = parse_request(segment.text) if segment else None
+        if self._is_trap(request, segment.text if segment else ""):
+            return self._trapped()
+        fault = request_fault(request, self._config.tasks, self._config.params)
+        if fault is not None or request is None or segment is None:
+            return self._refused(fault or ErrorCode.INVALID_FORMAT)
+        self._asked = True
+        self._kind = Kind.CLASSIFICATION if request.task in CLASSIFICATION_TASKS else Kind.GENERATIVE
+        if self._config.mode is ProtocolMode.MONITOR:
+            return Forward(task=request.task)
+        edits = {segment.path: self._bounded(request)} if request.context else {}
+        return Forward(edits, self._prompt, task=request.task)
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 contract
+        """What of a valid answer may be seen by now. Bounded hold: see `AnswerGate`."""
+        if self._config.mode is ProtocolMode.MONITOR:
+            self._watch(channel, piece, last=last)
+            return piece
+        if channel.kind is ChannelKind.REASONING:
+            return ""  # thinking aloud is no answer; the application asked for codes
+        if channel.kind is not ChannelKind.TEXT:
+            return self._invalid("channel") if piece.strip() else piece
+        gate = self._gate(channel)
+        if gate is None:
+            return self._invalid("second_text") if piece.strip() else ""
+        released = gate.feed(piece, last=last)
+        return self._invalid(released.reason) if isinstance(released, InvalidAnswer) else released
+
+    def restart(self) -> None:
+        """Forget the void answer; one try fewer remains."""
+        self._gates.clear()
+        self._answered = None
+        self._restarts += 1
+
+    def findings(self) -> Mapping[str, int]:
+        """PROTOCOL_* -> count."""
+        return self._findings
+
+    def _gate(self, channel: Channel) -> AnswerGate | None:
+        if channel in self._gates:
+            return self._gates[channel]
+        # Content blocks of one message are joined by the application: two valid answers would make an invalid one.
+        # Choices (OpenAI's n > 1) are answers of their own.
+        joined = self._exchange.dialect is DialectName.ANTHROPIC_MESSAGES and self._answered is not None
+        gate = None if joined else AnswerGate(self._kind, self._config.max_answer)
+        self._answered = channel
+        self._gates[channel] = gate
+        return gate
+
+    def _watch(self, channel: Channel, piece: str, *, last: bool) -> None:
+        gate = self._gate(channel) if channel.kind is ChannelKind.TEXT else None
+        if gate is not None and isinstance(gate.feed(piece, last=last), InvalidAnswer):
+            self._count("PROTOCOL_INVALID_ANSWER")
+            self._gates[channel] = None  # counted once; what follows is not looked at
+
+    def _is_trap(self, request: Request | None, text: str) -> bool:
+        traps = self._config.trap_primes
+        if request is None:
+            return bool(traps & probed_tasks(text))
+        canaries = self._config.canary_params - self._config.params
+        return request.task in traps or request.param in canaries
+
+    def _trapped(self) -> Verdict:
+        self._count("PROTOCOL_HONEYPOT")
+        alert = Alert("HONEYPOT_TRIGGERED", Severity.CRITICAL)
+        if self._config.mode is ProtocolMode.MONITOR:
+            return Forward(effects=(alert,))
+        effects: tuple[Effect, ...] = (alert,)
+        if self._config.ban_seconds > 0:
+            effects += (Ban(self._exchange.peer, self._config.ban_seconds, "HONEYPOT_TRIGGERED"),)
+        # The message must not tell a prober which code was the trap.
+        return Deny(ResultCode.DENIED_PROTOCOL, 403, "forbidden", "Forbidden.", effects)
+
+    def _refused(self, fault: ErrorCode) -> Verdict:
+        self._count("PROTOCOL_" + _FAULTS[fault])
+        if self._config.mode is ProtocolMode.MONITOR:
+            return Forward(effects=(Alert("PROTOCOL_" + _FAULTS[fault], Severity.INFO),))
+        return Deny(ResultCode.DENIED_PROTOCOL, 400, str(int(fault)), refusal(fault, self._config))
+
+    def _invalid(self, reason: str) -> Deny:
+        self._count("PROTOCOL_INVALID_ANSWER")
+        self._count("PROTOCOL_INVALID_ANSWER_" + reason.upper())
+        return Deny(
+            ResultCode.INVALID_ANSWER,
+            502,
+            "invalid_protocol_answer",
+            "The model's answer was not a valid MathProtocol response to this task, so it was withheld.",
+            (Alert("INVALID_ANSWER", Severity.WARNING, reason), DeadLetter("INVALID_ANSWER")),
+            retry=self._restarts < self._config.max_protocol_retries,
+        )
+
+    def _bounded(self, request: Request) -> str:
+        tag = f"USER_DATA_SEGMENT_ID_{self._boundary()}"
+        return f"{request.task}-{request.param} | <{tag}>{request.context}</{tag}>"
+
+    def _count(self, label: str) -> None:
+        self._findings[label] = self._findings.get(label, 0) + 1
+
+
+def last_user_text(segments: Sequence[Segment]) -> Segment | None:
+    """The one text of the last user message, or None when there is no user or that message has several texts.
+
+    A request spread over parts could read differently to the model than to us.
+    """
+    users = [s for s in segments if s.role is Role.USER]
+    texts = [s for s in users if s.text and _message(s) == _message(users[-1])]
+    return texts[0] if len(texts) == 1 else None
+
+
+def refusal(fault: ErrorCode, config: ProtocolConfig) -> str:
+    """What the application's developer is told. Never prompt text."""
+    match fault:
+        case ErrorCode.INVALID_FORMAT:
+            return (
+                "The last user message must be one text of the form TASK-PARAM or TASK-PARAM | CONTEXT, with CONTEXT on"
+                " one line, for example `2-1 | I like it`. Error 4096 (invalid format)."
+            )
+        case ErrorCode.INVALID_TASK:
+            return f"TASK must be one of {_listed(config.tasks)} on this route. Error 1024 (invalid task)."
+        case ErrorCode.INVALID_PARAM:
+            return f"PARAM must be one of {_listed(config.params)} on this route. Error 2048 (invalid param)."
+
+
+def _listed(codes: frozenset[int]) -> str:
+    return ", ".join(map(str, sorted(codes)))
+
+
+def _message(segment: Segment) -> tuple[object, ...]:
+    """The path down to the first list index: `messages[3]`."""
+    for depth, step in enumerate(segment.path):
+        if isinstance(step, int):
+            return segment.path[: depth + 1]
+    return segment.path
