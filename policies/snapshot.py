@@ -3,11 +3,18 @@
 An exchange takes one snapshot at its start and keeps it: a push never splits an exchange in two.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
 
+from policies.errors import refuse
 from policies.pipeline import Pipeline
+
+MAX_TIMEOUT: Final = 86_400.0
+"""Seconds that any timeout of an upstream may be set to."""
 
 
 class UnknownEndpoint(StrEnum):
@@ -27,7 +34,7 @@ class AuditMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A model server."""
+    """A model server. Construction raises ConfigError, which names every field at fault."""
 
     name: str
     url: str
@@ -40,6 +47,16 @@ class Upstream:
     """Seconds without a byte from the upstream while an answer is due."""
     total_timeout: float = 600.0
     """Seconds for the whole exchange. The SDKs' default is 600."""
+
+    def __post_init__(self) -> None:
+        refuse(self._checks())
+
+    def _checks(self) -> Iterator[tuple[bool, str]]:
+        yield not _is_base_url(self.url), "url: expected http(s)://host[:port][/path] without a slash at its end"
+        wrong_ca = self.ca_file != "" and not self.ca_file.startswith("/")
+        yield wrong_ca, "ca_file: expected an absolute path, in the file system of the sidecar"
+        for name in ("connect_timeout", "idle_timeout", "total_timeout"):
+            yield not 0 < getattr(self, name) <= MAX_TIMEOUT, f"{name}: expected more than 0, at most 86400 seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +101,15 @@ class PolicySnapshot:
 def path_under(path: str, prefix: str) -> bool:
     """Whether `path` is `prefix` or below it at a segment border: `/openai` holds `/openai/v1`, not `/openaiX`."""
     return prefix == "/" or path == prefix or path.startswith(prefix + "/")
+
+
+def _is_base_url(url: str) -> bool:
+    if not re.fullmatch(r"https?://[!-~]+", url) or url.endswith("/"):
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    # Credentials in a URL end up in logs and config dumps; a query or fragment cannot be joined with a path.
+    return bool(parts.hostname) and "@" not in parts.netloc and not set("?#\\") & set(url) and port != 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from policies.errors import refuse
 from policies.mathprotocol.codes import DEFAULT_TRAPS, FIBONACCI, PRIMES, V21_CANARIES, V21_PARAMS, V21_TASKS
 
 SYSTEM_PROMPT_VERSIONS: Final = frozenset({1})
@@ -21,7 +22,7 @@ class ProtocolMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProtocolConfig:
-    """One route's settings. Construction raises `ValueError` that names every field at fault, all at once."""
+    """One route's settings. Construction raises ConfigError, which names every field at fault."""
 
     mode: ProtocolMode = ProtocolMode.OFF
     tasks: frozenset[int] = V21_TASKS
@@ -42,9 +43,7 @@ class ProtocolConfig:
     """Characters of an answer; a longer one is invalid."""
 
     def __post_init__(self) -> None:
-        faults = [text for wrong, text in self._checks() if wrong]
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse(self._checks())
 
     def _checks(self) -> list[tuple[bool, str]]:
         return [
