@@ -103,6 +103,8 @@ class ProtocolRun:
         if self._is_trap(request, segment.text if segment else ""):
             return self._trapped()
         fault = request_fault(request, self._config.tasks, self._config.params)
+        if self._exchange.unreadable:
+            fault = ErrorCode.INVALID_FORMAT  # an image or a file is no CONTEXT that anyone could check
         if fault is not None or request is None or segment is None:
             return self._refused(fault or ErrorCode.INVALID_FORMAT)
         self._asked = True

@@ -23,6 +23,7 @@ from policies.model import (
     Role,
     Segment,
     UnixNanos,
+    UnreadablePart,
     Verdict,
 )
 
@@ -147,6 +148,14 @@ def test_request_spread_over_several_parts_is_refused() -> None:
     parts = [Segment(("messages", 0, "content", n, "text"), Role.USER, text) for n, text in enumerate(["2-1 |", "x"])]
 
     assert isinstance(opened(ENFORCE).request(parts, NOW), Deny)
+
+
+def test_image_beside_a_valid_request_is_refused() -> None:
+    exchange = Exchange(
+        ExchangeId("x"), "p", DialectName.OPENAI_CHAT, "m", "r", False, NOW, unreadable={UnreadablePart.IMAGE: 1}
+    )
+
+    assert isinstance(ProtocolPolicy(ENFORCE).open(exchange).request(said("2-1 | x"), NOW), Deny)
 
 
 def test_body_without_a_user_is_refused() -> None:
