@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from policies.airlock.labels import PROFILES, Label, Profile
+from policies.model import UnreadablePart
 
 
 class Action(StrEnum):
@@ -81,6 +82,9 @@ class AirlockConfig:
     caps: Caps = field(default_factory=Caps)
     quote_literals: bool = True
     """Whether token look-alikes in the prompt are tokenised themselves. Off only for tests of models."""
+    allow_unreadable: frozenset[UnreadablePart] = frozenset()
+    """Parts that may pass although nobody can read them. Any other one refuses the exchange: an image that is not
+    inspected must not count as guarded."""
     hint: str = ""
     """Instruction placed before all others when something was tokenised, telling the model to copy tokens verbatim;
     empty: none."""
