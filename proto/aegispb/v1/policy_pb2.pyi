@@ -232,6 +232,7 @@ class AirlockPolicy(_message.Message):
     HINT_FIELD_NUMBER: _builtins.int
     RESTRICTED_ZIP3_FIELD_NUMBER: _builtins.int
     CACHE_BYTES_FIELD_NUMBER: _builtins.int
+    ALLOW_UNREADABLE_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     quote_literals: _builtins.bool
     hint: _builtins.str
@@ -247,6 +248,10 @@ class AirlockPolicy(_message.Message):
     def caps(self) -> Global___Caps: ...
     @_builtins.property
     def restricted_zip3(self) -> Global___Strings: ...
+    @_builtins.property
+    def allow_unreadable(self) -> Global___Strings:
+        """Kinds of parts that may pass although no policy can read them: image, audio, file, tokens."""
+
     def __init__(
         self,
         *,
@@ -258,10 +263,11 @@ class AirlockPolicy(_message.Message):
         hint: _builtins.str | None = ...,
         restricted_zip3: Global___Strings | None = ...,
         cache_bytes: _builtins.int | None = ...,
+        allow_unreadable: Global___Strings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_bytes", b"_cache_bytes", "_hint", b"_hint", "_profile", b"_profile", "_quote_literals", b"_quote_literals", "cache_bytes", b"cache_bytes", "caps", b"caps", "hint", b"hint", "profile", b"profile", "quote_literals", b"quote_literals", "restoration", b"restoration", "restricted_zip3", b"restricted_zip3"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_bytes", b"_cache_bytes", "_hint", b"_hint", "_profile", b"_profile", "_quote_literals", b"_quote_literals", "allow_unreadable", b"allow_unreadable", "cache_bytes", b"cache_bytes", "caps", b"caps", "hint", b"hint", "profile", b"profile", "quote_literals", b"quote_literals", "restoration", b"restoration", "restricted_zip3", b"restricted_zip3"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_bytes", b"_cache_bytes", "_hint", b"_hint", "_profile", b"_profile", "_quote_literals", b"_quote_literals", "actions", b"actions", "cache_bytes", b"cache_bytes", "caps", b"caps", "hint", b"hint", "profile", b"profile", "quote_literals", b"quote_literals", "restoration", b"restoration", "restricted_zip3", b"restricted_zip3"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_bytes", b"_cache_bytes", "_hint", b"_hint", "_profile", b"_profile", "_quote_literals", b"_quote_literals", "actions", b"actions", "allow_unreadable", b"allow_unreadable", "cache_bytes", b"cache_bytes", "caps", b"caps", "hint", b"hint", "profile", b"profile", "quote_literals", b"quote_literals", "restoration", b"restoration", "restricted_zip3", b"restricted_zip3"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_bytes: _TypeAlias = _typing.Literal["cache_bytes"]  # noqa: Y015
     _WhichOneofArgType__cache_bytes: _TypeAlias = _typing.Literal["_cache_bytes", b"_cache_bytes"]  # noqa: Y015
