@@ -5,7 +5,7 @@ export PATH := bin + ":" + justfile_directory() + "/.tools/bin:" + env("PATH")
 default:
     @just --list
 
-check: fmt-check lint types arch gen-check test
+check: fmt-check lint types arch gen-check docs-check test
 
 fmt:
     ruff format . && ruff check --fix --quiet . || true
@@ -28,6 +28,13 @@ gen:
 
 gen-check:
     uv run --no-project --quiet scripts/gen_proto.py --check
+
+# docs/configuration.md from the config dataclasses
+docs:
+    python scripts/gen_config_docs.py
+
+docs-check:
+    python scripts/gen_config_docs.py --check
 
 test *args:
     python -m pytest -n auto {{ args }}

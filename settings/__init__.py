@@ -40,7 +40,7 @@ Types: see `settings.kinds`. A wrong value, an unknown key, an unknown `AEGIS_LE
 setting all become a `Finding`; together they become one `SettingsError`, and exit status 2 under click.
 '''
 
-from settings.command import options
+from settings.command import declared, options
 from settings.errors import Finding, SettingsError
 from settings.fields import Setting, settings_of
 from settings.kinds import Address, ByteSize, Port, Range, Seconds, Secret
@@ -58,6 +58,7 @@ __all__ = [
     "Secret",
     "Setting",
     "SettingsError",
+    "declared",
     "load",
     "options",
     "settings_of",

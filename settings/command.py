@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,7 @@ from settings.resolve import load
 from settings.show import show, toml
 
 Function = Callable[..., Any]
+_DECLARED: Final = "aegis_settings"
 
 
 def options(config: type[Any], *, prefix: str) -> Callable[[Function], Function]:
@@ -43,11 +44,18 @@ def options(config: type[Any], *, prefix: str) -> Callable[[Function], Function]
             return function(config=resolved.config, **given)
 
         decorated: Function = run
+        run.__dict__[_DECLARED] = (config, prefix)
         for option in reversed([*(_option(s, prefix) for s in settings if s.flag), *_file_options(prefix)]):
             decorated = option(decorated)
         return decorated
 
     return decorate
+
+
+def declared(command: click.Command) -> tuple[type[Any], str] | None:
+    """The config dataclass and the prefix that a command was given by `options`; for the generated documentation."""
+    found: tuple[type[Any], str] | None = getattr(command.callback, _DECLARED, None)
+    return found
 
 
 def _option(setting: Setting, prefix: str) -> Callable[[Function], Function]:

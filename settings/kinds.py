@@ -110,15 +110,15 @@ def _annotated(annotation: Any, marks: tuple[object, ...]) -> Kind:
 
 def _limited(kind: Kind, limit: Range) -> Kind:
     low, high = limit.low, limit.high
-    match low, high:
-        case None, None:
-            return kind
-        case _, None:
-            expected = kind.expected if low == 0 else f"{kind.expected}, at least {low:g}"
-        case None, _:
-            expected = f"{kind.expected}, at most {high:g}"
-        case _:
-            expected = f"{kind.expected} between {low:g} and {high:g}"
+    expected = kind.expected
+    if low is not None and high is not None:
+        expected += f" between {kind.show(low)} and {kind.show(high)}"
+    elif low:
+        expected += f", at least {kind.show(low)}"
+    elif high is not None:
+        expected += f", at most {kind.show(high)}"
+    elif low == 0 and kind in (_PLAIN[int], _PLAIN[float]):
+        expected += ", not negative"
 
     def parse(value: object) -> object:
         number: Any = kind.parse(value)
@@ -185,7 +185,10 @@ def _path(value: object) -> Path:
     text = _text(value)
     if not text or "\0" in text:
         raise ValueError
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~name of nobody
+        raise ValueError from error
 
 
 def _address(value: object) -> Address:

@@ -1,6 +1,8 @@
 """Fixtures that every suite uses."""
 
 import asyncio
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no conformance data at {SHARED}")
     return SHARED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With AEGIS_REQUIRE_PEERS a skipped peer is a failure: what .ci/run installed must have been run."""
+    report = yield
+    if report.skipped and os.environ.get("AEGIS_REQUIRE_PEERS") and item.get_closest_marker("peers"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} must run where AEGIS_REQUIRE_PEERS is set, but: {reason}"
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
