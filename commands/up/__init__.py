@@ -1,0 +1,1 @@
+"""`aegis up`: the whole product on one machine."""
