@@ -106,15 +106,7 @@ class Document:
     built-in default takes its place. None: for ever."""
 
     def __post_init__(self) -> None:
-        refuse(
-            (
-                (
-                    not _NAME.fullmatch(self.name) or self.name == NONE,
-                    f"name: expected 1 to 63 lower-case letters, digits, dashes and dots, and not {NONE!r}",
-                ),
-                (self.ttl is not None and not 1 <= self.ttl <= MAX_TTL, "ttl: expected 1 second to 30 days"),
-            )
-        )
+        check_metadata(self.name, self.ttl)
 
     @property
     def kind(self) -> Kind:
@@ -137,3 +129,11 @@ class Document:
 
 
 DocumentKey = tuple[Kind, str]
+
+
+def check_metadata(name: str, ttl: float | None) -> None:
+    """Raise ConfigError if no document can have this name or time to live."""
+    wrong_name = not _NAME.fullmatch(name) or name == NONE
+    expected = f"name: expected 1 to 63 lower-case letters, digits, dashes and dots, and not {NONE!r}"
+    wrong_ttl = ttl is not None and not 1 <= ttl <= MAX_TTL
+    refuse(((wrong_name, expected), (wrong_ttl, "ttl: expected 1 second to 30 days")))

@@ -1,0 +1,101 @@
+"""What documents must be among themselves: unique, referring only to what exists, and never ambiguous."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from policies.errors import Finding
+from policies.spec import Document, DocumentKey, Kind, RouteSpec
+from policies.spec_yaml import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A document and where it was written."""
+
+    document: Document
+    file: str
+    node: Node
+
+
+def findings(
+    placed: Sequence[Placed], in_force: Mapping[DocumentKey, Document], faulty: AbstractSet[DocumentKey]
+) -> list[Finding]:
+    """Everything that is wrong with `placed` together with what stays `in_force` beside them.
+
+    `faulty`: documents that were given too but are wrong in themselves; a reference to one of them is not dangling.
+    """
+    ours: dict[DocumentKey, Placed] = {}
+    found: list[Finding] = []
+    for each in placed:
+        first = ours.setdefault(each.document.key, each)
+        if first is not each:
+            where = f"{first.file}:{first.node.line}"
+            message = f"{each.document.kind} {each.document.name!r} stands twice, first at {where}"
+            found.append(_finding(each, ("metadata", "name"), message, "rename or remove one"))
+    everything = in_force.keys() | ours.keys() | faulty
+    for each in placed:
+        found += _dangling(each, everything)
+    found += _dangling_in_force(in_force, ours, everything)
+    found += _ambiguous(ours.values(), in_force)
+    return found
+
+
+def _dangling(each: Placed, everything: AbstractSet[DocumentKey]) -> Iterator[Finding]:
+    for field, key in each.document.references():
+        if key not in everything:
+            yield _finding(each, ("spec", field), f"there is no {key[0]} {key[1]!r}", _closest(key, everything))
+
+
+def _dangling_in_force(
+    in_force: Mapping[DocumentKey, Document],
+    ours: Mapping[DocumentKey, Placed],
+    everything: AbstractSet[DocumentKey],
+) -> Iterator[Finding]:
+    for key, document in in_force.items():
+        if key in ours:
+            continue
+        for field, target in document.references():
+            if target not in everything:
+                message = f"{key[0]} {key[1]!r}, which is in force, needs {target[0]} {target[1]!r}"
+                yield Finding("", 0, 0, f"spec.{field}", message, "keep it, or change the route first")
+
+
+def _ambiguous(ours: Iterable[Placed], in_force: Mapping[DocumentKey, Document]) -> Iterator[Finding]:
+    """Two routes that match the same requests: which policy holds would depend on their names."""
+    ours = list(ours)
+    taken: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+    replaced = {each.document.key for each in ours}
+    for key, document in in_force.items():
+        if isinstance(document.body, RouteSpec) and key not in replaced:
+            taken[_matches(document.body)] = document.name
+    for each in ours:
+        if not isinstance(each.document.body, RouteSpec):
+            continue
+        other = taken.setdefault(_matches(each.document.body), each.document.name)
+        if other != each.document.name:
+            message = f"Route {other!r} matches the same requests"
+            yield _finding(each, ("spec", "prefix"), message, "give one of them another prefix or header")
+
+
+def _matches(route: RouteSpec) -> tuple[str, frozenset[tuple[str, str]]]:
+    return route.prefix, frozenset(route.headers.items())
+
+
+def _closest(key: DocumentKey, everything: AbstractSet[DocumentKey]) -> str:
+    kind, name = key
+    names = [other for other_kind, other in everything if other_kind is kind]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    without = ", or write none" if kind is not Kind.UPSTREAM else ""
+    return f"add a document of kind {kind}{without}"
+
+
+def _finding(each: Placed, steps: tuple[str, str], message: str, hint: str) -> Finding:
+    node = each.node
+    for step in steps:
+        if isinstance(node.value, dict) and step in node.value:
+            node = node.value[step]
+    return Finding(each.file, node.line, node.column, ".".join(steps), message, hint)

@@ -1,0 +1,51 @@
+"""Hypothesis strategies for policy documents."""
+
+from hypothesis import strategies as st
+
+from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, Restoration, ToolRestore
+from policies.airlock.labels import Profile
+from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
+from policies.spec import Document, RouteSpec
+
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True).filter(lambda name: name != "none")
+SECONDS = st.integers(1, 86_400).map(float)
+ROUTES = st.builds(
+    RouteSpec,
+    st.just("/") | NAMES.map("/{}".format),
+    NAMES,
+    NAMES,
+    NAMES,
+    st.dictionaries(NAMES.map("x-{}".format), NAMES, max_size=3),
+    st.booleans(),
+    st.sampled_from(UnknownEndpoint),
+    st.sampled_from(AuditMode),
+    st.integers(1, 1 << 30),
+)
+PROTOCOLS = st.builds(
+    ProtocolConfig,
+    mode=st.sampled_from(ProtocolMode),
+    tasks=st.frozensets(st.sampled_from(sorted(V21_TASKS)), min_size=1),
+    params=st.frozensets(st.sampled_from(sorted(FIBONACCI)), min_size=1),
+    trap_primes=st.just(frozenset()),
+    ban_seconds=st.floats(0, 1000),
+    max_answer=st.integers(16, 1 << 26),
+)
+AIRLOCKS = st.builds(
+    AirlockConfig,
+    profile=st.sampled_from(Profile),
+    actions=st.dictionaries(st.sampled_from(sorted(GENERALISABLE)), st.sampled_from(sorted(set(Action))), max_size=4),
+    restoration=st.builds(Restoration, st.sampled_from(ToolRestore), st.frozensets(NAMES, max_size=3), st.booleans()),
+    caps=st.builds(Caps, st.integers(1, 1 << 30)),
+    hint=st.text(max_size=50),
+    restricted_zip3=st.frozensets(st.from_regex(r"[0-9]{3}", fullmatch=True)),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    name = draw(NAMES)
+    upstream = st.builds(Upstream, st.just(name), NAMES.map("https://{}.example/v1".format), connect_timeout=SECONDS)
+    body = draw(ROUTES | PROTOCOLS | AIRLOCKS | upstream)
+    return Document(name, body, draw(st.none() | SECONDS))

@@ -1,0 +1,368 @@
+"""Policy documents: everything that is wrong, at once, with its place and what to do."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from policies import spec_yaml
+from policies.airlock.config import Action, AirlockConfig, Caps, Restoration, ToolRestore
+from policies.airlock.labels import Label
+from policies.errors import Finding, SpecError
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.model import UnreadablePart
+from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
+from policies.spec import Document, Kind, RouteSpec
+from policies.spec_load import Source, load, render
+from policies.spec_models import SPECS, AirlockModel, CapsModel, RestorationModel, json_schema
+from tests.policies.documents import documents
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples/policies").glob("*.yaml"))
+
+HEAD = "apiVersion: aegis.mesh/v1\n"
+UPSTREAM = HEAD + "kind: Upstream\nmetadata: {name: model}\nspec: {url: http://127.0.0.1:8000}\n"
+AIRLOCK = HEAD + "kind: AirlockPolicy\nmetadata: {name: hipaa}\nspec: {profile: hipaa_safe_harbor}\n"
+ROUTE = HEAD + "kind: Route\nmetadata: {name: all}\nspec: {prefix: /, upstream: model, airlock: hipaa}\n"
+
+
+def read(*texts: str) -> list[Document]:
+    return load(Source(f"{number}.yaml", text) for number, text in enumerate(texts))
+
+
+def findings(*texts: str) -> list[str]:
+    with pytest.raises(SpecError) as refused:
+        read(*texts)
+    return [str(finding) for finding in refused.value.findings]
+
+
+def found_in(text: str) -> tuple[Finding, ...]:
+    try:
+        load([Source("garbage", text)])
+    except SpecError as error:
+        return error.findings
+    return ()
+
+
+def airlock(spec: str) -> str:
+    return f"{HEAD}kind: AirlockPolicy\nmetadata: {{name: hipaa}}\nspec:\n{spec}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_loads(path: Path) -> None:
+    assert {document.kind for document in load([Source(path.name, path.read_text())])} >= {Kind.UPSTREAM, Kind.ROUTE}
+
+
+def test_documents_of_several_files_refer_to_each_other() -> None:
+    upstream, route, policy = read(UPSTREAM + "---\n" + ROUTE, AIRLOCK)
+
+    assert upstream == Document("model", Upstream("model", "http://127.0.0.1:8000"))
+    assert route == Document("all", RouteSpec("/", "model", "hipaa"))
+    assert policy == Document("hipaa", AirlockConfig())
+
+
+def test_every_setting_can_be_said() -> None:
+    text = airlock(
+        """
+  profile: pci
+  actions: {SSN: block, AGE_OVER_89: generalise}
+  restoration: {tools: allow-list, toolNames: [b, a], reasoning: true, links: true, systemValues: false}
+  caps: {maxText: 1MiB, maxSpansPerKib: 1, minSpans: 2, maxCandidatesPerKib: 3}
+  quoteLiterals: false
+  allowUnreadable: [image]
+  hint: copy
+  restrictedZip3: ["036"]
+  cacheBytes: 0
+"""
+    )
+
+    (document,) = read(text)
+
+    assert document.body == AirlockConfig(
+        profile=AirlockConfig().profile.PCI,
+        actions={Label.SSN: Action.BLOCK, Label.AGE_OVER_89: Action.GENERALISE},
+        restoration=Restoration(ToolRestore.ALLOW_LIST, frozenset({"a", "b"}), True, True, False),
+        caps=Caps(1 << 20, 1, 2, 3),
+        quote_literals=False,
+        allow_unreadable=frozenset({UnreadablePart.IMAGE}),
+        hint="copy",
+        restricted_zip3=frozenset({"036"}),
+        cache_bytes=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [
+        (SPECS[Kind.UPSTREAM], Upstream),
+        (SPECS[Kind.PROTOCOL], ProtocolConfig),
+        (SPECS[Kind.ROUTE], RouteSpec),
+        (AirlockModel, AirlockConfig),
+        (RestorationModel, Restoration),
+        (CapsModel, Caps),
+    ],
+)
+def test_documents_have_a_field_for_every_setting(model: type[Any], value: type[Any]) -> None:
+    """Fails when a config has a field that policies/spec_models.py has not."""
+    assert set(model.model_fields) == {f.name for f in fields(value)} - ({"name"} if value is Upstream else set())
+
+
+def test_durations_and_sizes_are_read_with_their_units() -> None:
+    text = UPSTREAM.replace("}\n", ", connectTimeout: 500ms, idleTimeout: 2m, totalTimeout: 90}\n", 2).replace(
+        "{name: model, connectTimeout: 500ms, idleTimeout: 2m, totalTimeout: 90}", "{name: model, ttl: 1h}"
+    )
+
+    (document,) = read(text)
+
+    assert document.ttl == 3600
+    assert document.body == Upstream("model", "http://127.0.0.1:8000", "", 0.5, 120, 90)
+
+
+def test_off_is_a_mode_and_not_the_boolean_of_yaml_1_1() -> None:
+    (document,) = read(HEAD + "kind: ProtocolPolicy\nmetadata: {name: no}\nspec: {mode: off}\n")
+
+    assert document == Document("no", ProtocolConfig(mode=ProtocolMode.OFF))
+
+
+def test_all_errors_of_all_files_are_named_at_once_with_their_places() -> None:
+    broken = airlock("  profile: hippa\n  actons: {SSN: block}\n  actions:\n    SNN: block\n    EMAIL: tokenize\n")
+    route = (
+        HEAD
+        + "kind: Route\nmetadata: {name: Bad Name}\nspec:\n  prefix: openai/\n  upstream: model-1\n  airlock: hipaa\n"
+        + "  maxBody: 1 potato\n"
+    )
+
+    assert findings(UPSTREAM, broken, route, "kind: Routes\n", "a: b: c\n  - d") == [
+        "1.yaml:5:12: spec.profile: unknown value 'hippa'; use one of hipaa_safe_harbor, seed18, gdpr, pci",
+        "1.yaml:6:3: spec.actons: unknown field; did you mean actions?",
+        "1.yaml:8:5: spec.actions.SNN: unknown value 'SNN'; did you mean SSN?",
+        "1.yaml:9:12: spec.actions.EMAIL: unknown value 'tokenize'; did you mean tokenise?",
+        "2.yaml:3:18: metadata.name: expected 1 to 63 lower-case letters, digits, dashes and dots, and not 'none'",
+        "2.yaml:8:12: spec.maxBody: expected a size such as 65536 or 32MiB, got '1 potato'",
+        "3.yaml:1:1: apiVersion: is missing; write aegis.mesh/v1",
+        "3.yaml:1:1: metadata: is missing",
+        "3.yaml:1:7: kind: unknown kind 'Routes'; did you mean Route?",
+        "4.yaml:1:5: not YAML: mapping values are not allowed in this context",
+    ]
+
+
+def test_faults_of_values_stand_at_their_field() -> None:
+    route = HEAD + "kind: Route\nmetadata: {name: all}\nspec:\n  prefix: openai/\n  maxBody: 0\n  upstream: model\n"
+
+    assert findings(UPSTREAM, route + "  airlock: none\n") == [
+        "1.yaml:5:11: spec.prefix: expected a path such as /openai, without a slash at its end; / matches everything",
+        "1.yaml:6:12: spec.maxBody: expected 1 to 1073741824 bytes",
+    ]
+
+
+def test_label_that_cannot_be_generalised_is_named() -> None:
+    (finding,) = findings(airlock("  profile: pci\n  actions: {SSN: generalise}\n"))
+
+    assert "SSN cannot be generalised" in finding
+
+
+def test_forgotten_airlock_is_an_error_and_going_without_one_must_be_said() -> None:
+    without = HEAD + "kind: Route\nmetadata: {name: all}\nspec: {prefix: /, upstream: model}\n"
+
+    assert findings(UPSTREAM, without) == ["1.yaml:4:7: spec.airlock: is missing"]
+    assert read(UPSTREAM, without.replace("model}", "model, airlock: none}"))
+
+
+def test_dangling_reference_is_found_and_the_near_name_proposed() -> None:
+    assert findings(UPSTREAM, ROUTE.replace("hipaa", "hippa"), AIRLOCK) == [
+        "1.yaml:4:45: spec.airlock: there is no AirlockPolicy 'hippa'; did you mean 'hipaa'?"
+    ]
+
+
+def test_reference_to_a_document_that_is_wrong_itself_is_no_second_finding() -> None:
+    assert len(findings(UPSTREAM, ROUTE, AIRLOCK.replace("hipaa_safe_harbor", "x"))) == 1
+
+
+def test_reference_may_be_to_what_is_in_force() -> None:
+    in_force = {document.key: document for document in read(UPSTREAM, AIRLOCK)}
+
+    assert load([Source("route.yaml", ROUTE)], in_force)
+
+
+def test_document_that_stands_twice_is_refused_with_both_places() -> None:
+    (finding,) = findings(UPSTREAM, UPSTREAM)
+
+    assert finding.startswith("1.yaml:3:18: metadata.name: Upstream 'model' stands twice, first at 0.yaml:1")
+
+
+def test_routes_that_match_the_same_requests_are_refused() -> None:
+    (finding,) = findings(UPSTREAM, AIRLOCK, ROUTE, ROUTE.replace("name: all", "name: other"))
+
+    assert "Route 'all' matches the same requests" in finding
+
+
+def test_second_key_of_one_name_is_refused() -> None:
+    (finding,) = findings(airlock("  profile: pci\n  profile: gdpr\n"))
+
+    assert finding == "0.yaml:6:3: the key 'profile' stands twice, first on line 5; remove one of them"
+
+
+def test_unquoted_zip_code_is_answered_with_what_to_do() -> None:
+    (finding,) = findings(airlock("  profile: pci\n  restrictedZip3: [036]\n"))
+
+    assert finding == "0.yaml:6:20: spec.restrictedZip3.0: expected a text, got 36; put it in quotes"
+
+
+@pytest.mark.parametrize("value", ['"yes"', "1", "yes", "[true]"])
+def test_nothing_is_coerced_to_a_boolean(value: str) -> None:
+    (finding,) = findings(airlock(f"  profile: pci\n  quoteLiterals: {value}\n"))
+
+    assert "spec.quoteLiterals: expected true or false" in finding
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "http://",
+        "https://x/",
+        "https://user:secret@x",
+        "https://x?q",
+        "https://x#f",
+        "https://x:0",
+        "https://x:99999",
+        "https://a b",
+        "x",
+    ],
+)
+def test_url_that_is_no_base_is_refused(url: str) -> None:
+    (finding,) = findings(UPSTREAM.replace("{url: http://127.0.0.1:8000}", "{url: '" + url + "'}"))
+
+    assert "spec.url: expected http(s)://host" in finding
+    assert "secret" not in finding
+
+
+@pytest.mark.parametrize("prefix", ["openai", "/openai/", "//", "/a//b", "/a?b", "/a b", "", "/%2e"])
+def test_prefix_that_could_be_read_two_ways_is_refused(prefix: str) -> None:
+    (finding,) = findings(UPSTREAM, AIRLOCK, ROUTE.replace("prefix: /,", f"prefix: '{prefix}',"))
+
+    assert "spec.prefix: expected a path" in finding
+
+
+def test_billion_laughs_are_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+
+    (finding,) = findings("\n".join(lines))
+
+    assert "more than 50000 values" in finding
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 500 + "]" * 500, "nested deeper"),
+        ("x: " + "y" * (1 << 20), "split it"),
+        ("a: &a [*a]", "no anchor"),
+        ("!!python/object/apply:os.system ['true']", "not allowed"),
+        ("a: !!binary aGk=", "not allowed"),
+        ("<<: {a: b}", "merge keys"),
+        ("[a]: b", "a key must be a text"),
+        ("a: \x00", "not YAML"),
+        ("- a", "expected a document"),
+    ],
+)
+def test_yaml_that_is_no_plain_document_is_refused(text: str, said: str) -> None:
+    assert said in findings(text)[0]
+
+
+def test_findings_are_bounded() -> None:
+    text = "---\n".join(["kind: x\n"] * 300)
+
+    found = findings(text)
+
+    assert len(found) == 201
+    assert "more findings" in found[0] + found[-1]
+
+
+@given(documents())
+def test_rendered_document_reads_back_as_itself(document: Document) -> None:
+    in_force = {key: Document(key[1], AirlockConfig()) for _, key in document.references()}
+
+    assert load([Source("x", render(document))], in_force) == [document]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n \t\x85:#-|'\"{}[]&*!"), max_size=40))
+def test_any_text_can_be_written_and_read_back(text: str) -> None:
+    (node,), _ = spec_yaml.documents("x", spec_yaml.dump({"x": {"y": text, "z": 1}}))
+
+    assert node.plain() == {"x": {"y": text, "z": 1}}
+
+
+@given(st.text())
+@example("a: &a\n  - *a\n")
+@example("? {a: b}\n: c\n")
+@example("--- |\n...\n--- >\n")
+@example("\ud800")
+@example("%YAML 9.9\n---\n")
+def test_garbage_text_gives_only_a_spec_error(text: str) -> None:
+    assert all(isinstance(finding.message, str) for finding in found_in(text))
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "profile", "actions", "caps", "restoration", "tools", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(Kind)), PLAIN, PLAIN)
+def test_garbage_document_gives_only_a_spec_error(kind: Kind, metadata: Any, spec: Any) -> None:
+    text = yaml.dump({"apiVersion": "aegis.mesh/v1", "kind": kind.value, "metadata": metadata, "spec": spec})
+
+    assert all(finding.line for finding in found_in(text))
+
+
+@given(PLAIN)
+def test_yaml_values_are_read_as_they_were_written(value: Any) -> None:
+    text = yaml.dump({"x": value}, Dumper=yaml.SafeDumper)
+
+    (node,), found = spec_yaml.documents("x", text)
+
+    assert not found
+    # json tells 1 from True and keeps NaN comparable; .inf and .nan are texts here, as are numbers of 19 digits.
+    assert json.dumps(node.plain()["x"]) == json.dumps(_as_core_schema(value))
+
+
+def _as_core_schema(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_core_schema(item) for key, item in sorted(value.items())}
+    if isinstance(value, list):
+        return [_as_core_schema(item) for item in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        text = yaml.dump(value, Dumper=yaml.SafeDumper).split("\n")[0]
+        return text if "inf" in text or "nan" in text or (len(text.lstrip("-")) > 18 and "." not in text) else value
+    return value
+
+
+def test_schema_knows_every_kind_and_names_no_field_in_snake_case() -> None:
+    schema = json_schema()
+
+    assert {variant["title"] for variant in schema["oneOf"]} == {kind.value for kind in Kind}
+    assert "unknownEndpoint" in schema["$defs"]["Route"]["properties"]
+    assert not [
+        name for definition in schema["$defs"].values() for name in definition.get("properties", {}) if "_" in name
+    ]
+
+
+def test_enumerations_are_written_as_in_the_values() -> None:
+    text = (
+        UPSTREAM + "---\n" + ROUTE.replace("airlock: hipaa", "airlock: none, audit: required, unknownEndpoint: refuse")
+    )
+
+    route = read(text)[1].body
+
+    assert isinstance(route, RouteSpec)
+    assert (route.audit, route.unknown_endpoint) == (AuditMode.REQUIRED, UnknownEndpoint.REFUSE)
