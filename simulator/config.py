@@ -15,7 +15,7 @@ class Reply(StrEnum):
     """What the model answers."""
 
     ECHO = "echo"
-    """`You said: ` and the text of the last message."""
+    """`You said: ` and the text of the last message; a MathProtocol answer when the system prompt asks for one."""
     ECHO_ALL = "echo-all"
     """`You said: ` and every text of the prompt, one per line."""
     TEXT = "text"

@@ -2,12 +2,21 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
+from typing import Final
 
+from policies.mathprotocol.standin import stand_in_answer
 from simulator.config import Reply, SimulatorConfig
 from simulator.prompt import Prompt
 
-ECHO = "You said: "
+ECHO: Final = "You said: "
+
+_PROTOCOL: Final = "MathProtocol"
+"""Stands in every system prompt that teaches the protocol."""
+
+_BOUNDARY: Final = re.compile(r"</?USER_DATA_SEGMENT_ID_[^>]*>")
+"""What a model that follows the protocol's system prompt does not take for a part of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ def signature(thinking: str) -> str:
 
 def _text(prompt: Prompt, behaviour: SimulatorConfig) -> str:
     match behaviour.reply:
+        case Reply.ECHO if _PROTOCOL in prompt.system:
+            return stand_in_answer(" ".join(_BOUNDARY.sub(" ", prompt.last).split()))
         case Reply.ECHO:
             return ECHO + prompt.last
         case Reply.ECHO_ALL:

@@ -103,6 +103,26 @@ async def test_echo_all_repeats_system_history_and_tool_results(model: Model) ->
     assert json.loads(reply.body)["content"][0]["text"] == "You said: s\na\nb\nc"
 
 
+@pytest.mark.parametrize(
+    ("request_text", "answer"),
+    [
+        ("2-1 | <USER_DATA_SEGMENT_ID_0a>\nI love it\n</USER_DATA_SEGMENT_ID_0a>", "3-128"),
+        ("11-1 | What is the capital of France?", "17-128 | Paris"),
+        ("3-1 | one two [EMAIL-7K2Q9F] four five six", "17-128 | one two [EMAIL-7K2Q9F] four five..."),
+        ("4-1", "1024"),
+        ("hello", "4096"),
+    ],
+)
+async def test_told_to_answer_in_mathprotocol_it_does(model: Model, request_text: str, answer: str) -> None:
+    body = {**message(request_text), "system": "You answer in MathProtocol and in nothing else."}
+
+    reply = await model.ask("/v1/messages", body)
+
+    assert json.loads(reply.body)["content"][0]["text"] == answer
+    said = openai_prompt(chat(request_text))
+    assert speech(said, CONFIG).text == "You said: " + request_text
+
+
 @pytest.mark.parametrize(("framing", "end"), [("lf", b"\n"), ("crlf", b"\r\n"), ("cr", b"\r")])
 async def test_the_stream_is_framed_as_told(model: Model, framing: str, end: bytes) -> None:
     reply = await model.ask("/v1/chat/completions", chat(stream=True), framing=framing)
