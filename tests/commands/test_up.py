@@ -1,0 +1,119 @@
+"""`aegis up` before anything runs: settings, ports, the lock, the default policy."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import settings
+from commands.up.config import UpConfig
+from commands.up.directory import DirectoryInUseError, locked
+from commands.up.documents import default_policies
+from commands.up.ports import settled
+from policies.errors import SpecError
+from policies.mathprotocol.config import ProtocolMode
+from policies.snapshot import AuditMode
+from policies.spec import NONE, Kind, RouteSpec
+from policies.spec_load import Source, load
+from settings import SettingsError
+
+ANY = dict.fromkeys(UpConfig(upstream="http://x").ports(), 0)
+
+
+def up(**given: object) -> UpConfig:
+    return settings.load(UpConfig, prefix="AEGIS_UP_", flags=given).config
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:8000", "https://api.example.com/base", "http://[::1]:1"])
+def test_a_model_server_is_a_url(upstream: str) -> None:
+    assert up(upstream=upstream).upstream == upstream
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["", "127.0.0.1:8000", "ftp://x", "http://", "http://x:99999", "http://u:p@x", "http://x/?a=1", "http://x:0"],
+)
+def test_what_is_no_model_server_is_refused(upstream: str) -> None:
+    with pytest.raises(SettingsError, match=r"upstream \(flag --upstream\)"):
+        up(upstream=upstream)
+
+
+def test_a_port_cannot_be_given_twice() -> None:
+    with pytest.raises(SettingsError, match=r"metrics_port .*15080 is the setting port already"):
+        up(upstream="http://x", metrics_port="15080")
+
+
+def test_port_0_takes_a_free_one_each() -> None:
+    ports = settled(UpConfig(upstream="http://x").with_ports(ANY)).ports()
+
+    assert len(set(ports.values()) - {0}) == len(ports)
+
+
+def test_every_taken_port_is_reported_with_its_flag(taken: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {**ANY, "port": taken, "grpc_port": other.getsockname()[1]}
+
+        with pytest.raises(SettingsError) as caught:
+            settled(UpConfig(upstream="http://x").with_ports(ports))
+
+    assert [finding.origin for finding in caught.value.findings] == ["flag --port", "flag --grpc-port"]
+    assert f"port {taken} is in use" in str(caught.value)
+
+
+def test_a_taken_port_can_give_way(taken: int) -> None:
+    config = settled(UpConfig(upstream="http://x").with_ports({**ANY, "port": taken}), give_way=True)
+
+    assert config.port not in {0, taken}
+
+
+def test_a_second_up_on_one_directory_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
+    with locked(tmp_path / "data"), pytest.raises(DirectoryInUseError, match=f"process {os.getpid()}"):  # noqa: SIM117
+        with locked(tmp_path / "data"):
+            pass
+    with locked(tmp_path / "data"):
+        pass
+
+
+def test_a_killed_up_leaves_no_lock(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, pathlib\nfrom commands.up.directory import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2])
+
+    with locked(tmp_path):
+        pass
+
+
+def test_the_directory_is_for_its_owner_only(tmp_path: Path) -> None:
+    with locked(tmp_path / "data") as directory:
+        assert directory.root.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("protocol", ProtocolMode)
+def test_the_default_policy_protects_and_audits_every_route(protocol: ProtocolMode) -> None:
+    documents = load([Source("policies.yaml", default_policies("http://127.0.0.1:8000/v1/", protocol))])
+
+    routes = [document.body for document in documents if isinstance(document.body, RouteSpec)]
+    assert {"/openai", "/anthropic", "/"} == {route.prefix for route in routes}
+    assert {AuditMode.REQUIRED} == {route.audit for route in routes}
+    assert {"hipaa-safe-harbor"} == {route.airlock for route in routes}
+    assert {NONE if protocol is ProtocolMode.OFF else "mathprotocol"} == {route.protocol for route in routes}
+    assert [d.body.url for d in documents if d.kind is Kind.UPSTREAM] == ["http://127.0.0.1:8000/v1"]
+
+
+def test_an_upstream_cannot_write_policy_of_its_own() -> None:
+    upstream = 'http://x/"\nspec: {url: http://evil}\n#'
+
+    with pytest.raises(SpecError, match="url"):
+        load([Source("policies.yaml", default_policies(upstream, ProtocolMode.OFF))])
