@@ -1,10 +1,13 @@
 """`aegis up` before anything runs: settings, ports, the lock, the default policy."""
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from commands.up.config import UpConfig
 from commands.up.directory import DirectoryInUseError, locked
 from commands.up.documents import default_policies
 from commands.up.ports import settled
+from commands.up.readiness import NotReadyError, wait_until_ready
 from policies.errors import SpecError
 from policies.mathprotocol.config import ProtocolMode
 from policies.snapshot import AuditMode
@@ -117,3 +121,45 @@ def test_an_upstream_cannot_write_policy_of_its_own() -> None:
 
     with pytest.raises(SpecError, match="url"):
         load([Source("policies.yaml", default_policies(upstream, ProtocolMode.OFF))])
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[int]:
+    """A port that gives these answers in turn, the last one for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in itertools.chain(answers, itertools.repeat(answers[-1])):
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+async def test_up_waits_for_200() -> None:
+    with answering(b"", b"garbage", b"HTTP/1.1 503 x\r\n\r\npolicy", b"HTTP/1.1 200 OK\r\n\r\n") as port:
+        await wait_until_ready(port, within=5, every=0)
+
+
+async def test_who_is_not_ready_in_time_says_what_is_missing() -> None:
+    with (
+        answering(b"HTTP/1.1 503 x\r\n\r\npolicy: none received yet") as port,
+        pytest.raises(NotReadyError, match=r"after 0.05 s: policy: none received yet"),
+    ):
+        await wait_until_ready(port, within=0.05, every=0)
+
+
+async def test_nothing_on_the_port_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(NotReadyError, match=f"nothing answers on port {port}"):
+        await wait_until_ready(port, within=0.02, every=0)
