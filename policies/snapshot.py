@@ -78,24 +78,49 @@ class Route:
     """Bytes of a request body."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlockedRoute:
+    """A route that is known but cannot be enforced: its policies or its upstream are not there.
+
+    What it matches is refused. Were it left out, its requests would fall through to a less specific route, whose
+    policies may be weaker.
+    """
+
+    name: str
+    prefix: str
+    headers: Mapping[str, str]
+
+
 class PolicySnapshot:
     """All routes, most specific first."""
 
-    __slots__ = ("revision", "routes", "source")
+    __slots__ = ("_matches", "blocked", "revision", "routes", "source")
 
-    def __init__(self, routes: Sequence[Route], *, revision: int, source: str) -> None:
-        self.routes = tuple(sorted(routes, key=lambda r: (-len(r.prefix), -len(r.headers), r.name)))
+    def __init__(
+        self, routes: Sequence[Route], *, revision: int, source: str, blocked: Sequence[BlockedRoute] = ()
+    ) -> None:
+        self.routes = tuple(sorted(routes, key=_specificity))
+        self.blocked = tuple(blocked)
+        everything: list[Route | BlockedRoute] = [*routes, *blocked]
+        self._matches = tuple(sorted(everything, key=_specificity))
         self.revision = revision
         """Grows with every change; stands in the audit leaf."""
         self.source = source
         """`live`, `lkg` (last known good, from disk) or `file`."""
 
     def route(self, path: str, headers: Mapping[str, str]) -> Route | None:
-        """The most specific route for a request path (without its query) and lower-case headers."""
-        for route in self.routes:
+        """The most specific route for a request path (without its query) and lower-case headers.
+
+        None if there is none, or if it is blocked.
+        """
+        for route in self._matches:
             if path_under(path, route.prefix) and all(headers.get(k) == v for k, v in route.headers.items()):
-                return route
+                return route if isinstance(route, Route) else None
         return None
+
+
+def _specificity(route: Route | BlockedRoute) -> tuple[int, int, str]:
+    return -len(route.prefix), -len(route.headers), route.name
 
 
 def path_under(path: str, prefix: str) -> bool:

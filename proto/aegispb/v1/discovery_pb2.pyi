@@ -295,8 +295,11 @@ class Rejected(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
+    in_force: _builtins.str
+    """The version that stays in force in its place; empty: none."""
     @_builtins.property
     def why(self) -> _status_pb2.Status: ...
     def __init__(
@@ -305,10 +308,11 @@ class Rejected(_message.Message):
         name: _builtins.str = ...,
         version: _builtins.str = ...,
         why: _status_pb2.Status | None = ...,
+        in_force: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["why", b"why"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force", b"in_force", "name", b"name", "version", b"version", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

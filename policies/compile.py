@@ -1,0 +1,91 @@
+"""Documents -> what a sidecar enforces. Pure: equal documents and keys give equal decisions.
+
+The parts are built one by one, so that a push of one document costs one build and a document that cannot be built
+leaves its predecessor in force; putting them together is cheap and done anew with every change.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+
+from policies.airlock.config import AirlockConfig
+from policies.airlock.redact import AirlockPolicy
+from policies.errors import ReferenceMissingError
+from policies.mathprotocol.config import ProtocolConfig
+from policies.mathprotocol.policy import ProtocolPolicy
+from policies.model import Policy
+from policies.pipeline import Pipeline
+from policies.snapshot import BlockedRoute, PolicySnapshot, Route, Upstream
+from policies.spec import NONE, Document, DocumentKey, Kind, RouteSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A document, and the policy that it describes if it describes one."""
+
+    document: Document
+    policy: Policy | None = None
+
+
+def build(document: Document, tenant_key: bytes) -> Part:
+    """The part that `document` describes. An AirlockPolicy takes up to a second of CPU: keep it off an event loop."""
+    match document.body:
+        case AirlockConfig():
+            return Part(document, AirlockPolicy(document.body, tenant_key))
+        case ProtocolConfig():
+            return Part(document, ProtocolPolicy(document.body))
+        case _:
+            return Part(document)
+
+
+def assemble(
+    parts: Mapping[DocumentKey, Part], *, revision: int, source: str, unbuilt: Iterable[tuple[str, RouteSpec]] = ()
+) -> PolicySnapshot:
+    """All routes among `parts`. A route whose references are missing, and every `unbuilt` (name, spec), is blocked."""
+    routes: list[Route] = []
+    blocked = [BlockedRoute(name, spec.prefix, spec.headers) for name, spec in unbuilt]
+    for (_, name), part in parts.items():
+        if not isinstance(part.document.body, RouteSpec):
+            continue
+        try:
+            routes.append(_route(part.document, part.document.body, parts))
+        except ReferenceMissingError:
+            blocked.append(BlockedRoute(name, part.document.body.prefix, part.document.body.headers))
+    return PolicySnapshot(routes, revision=revision, source=source, blocked=blocked)
+
+
+def require_references(document: Document, present: Container[DocumentKey]) -> None:
+    """Raise ReferenceMissingError, which names everything that `document` refers to and that is not `present`."""
+    missing = [f"{kind} {name!r}" for _, (kind, name) in document.references() if (kind, name) not in present]
+    if missing:
+        raise ReferenceMissingError(f"needs {' and '.join(missing)}, not there or not accepted")
+
+
+def compile_documents(
+    documents: Iterable[Document], tenant_key: bytes, *, revision: int, source: str
+) -> PolicySnapshot:
+    """The snapshot of documents that belong together. Raises ReferenceMissingError if they do not."""
+    parts = {document.key: build(document, tenant_key) for document in documents}
+    for part in parts.values():
+        require_references(part.document, parts)
+    return assemble(parts, revision=revision, source=source)
+
+
+def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part]) -> Route:
+    require_references(document, parts)
+    upstream = parts[Kind.UPSTREAM, spec.upstream].document.body
+    assert isinstance(upstream, Upstream)  # noqa: S101 the key says so
+    # The order in which policies are asked: a request is held to the protocol before the airlock takes identifiers
+    # out of it; the answer gets its values back before the protocol judges it.
+    named = ((Kind.PROTOCOL, spec.protocol), (Kind.AIRLOCK, spec.airlock))
+    asked = [parts[key].policy for key in named if key[1] != NONE]
+    return Route(
+        name=document.name,
+        prefix=spec.prefix,
+        upstream=upstream,
+        pipeline=Pipeline([policy for policy in asked if policy is not None]),
+        headers=spec.headers,
+        strip_prefix=spec.strip_prefix,
+        unknown_endpoint=spec.unknown_endpoint,
+        audit=spec.audit,
+        max_body=spec.max_body,
+    )

@@ -1,0 +1,29 @@
+"""The stricter built-in default that takes the place of a policy whose time to live has passed.
+
+Never "off", and never laxer than what it replaces: whatever the expired policy blocked stays blocked.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from policies.airlock.config import Action, AirlockConfig, Restoration, ToolRestore
+from policies.airlock.labels import Profile
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.spec import Document
+
+_STRICT_RESTORATION: Final = Restoration(tools=ToolRestore.NEVER, system_values=False)
+
+
+def stricter(document: Document) -> Document | None:
+    """What stands in for `document` once it has expired. None: nothing does, and routes that need it are blocked."""
+    match document.body:
+        case AirlockConfig(actions=actions, caps=caps):
+            kept = {label: action for label, action in actions.items() if action is not Action.ALLOW}
+            strict = AirlockConfig(
+                profile=Profile.HIPAA_SAFE_HARBOR, actions=kept, restoration=_STRICT_RESTORATION, caps=caps
+            )
+            return replace(document, body=strict)
+        case ProtocolConfig():
+            return replace(document, body=replace(document.body, mode=ProtocolMode.ENFORCE))
+        case _:
+            return None

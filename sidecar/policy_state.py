@@ -1,0 +1,224 @@
+"""What a sidecar holds and enforces of each type of policy, and its verdict on every Delta. No I/O, no clock.
+
+Everything is replaced, nothing is changed in place: `apply` may run in a thread while the event loop reads versions.
+One `apply`, `expire` or `restore` at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aegispb.v1 import discovery_pb2 as pb
+from aegispb.v1 import lkg_pb2
+from google.rpc import code_pb2, status_pb2
+
+from policies import compile as policy_compile
+from policies import wire
+from policies.compile import Part
+from policies.errors import PolicyError, ReferenceMissingError
+from policies.model import UnixNanos
+from policies.snapshot import PolicySnapshot
+from policies.spec import DocumentKey, Kind, RouteSpec
+from policies.strict import stricter
+
+MAX_RESOURCES: Final = 4096
+"""Resources of all types that a sidecar holds."""
+_MAX_REASON: Final = 1000
+"""Characters of the reason in a refusal."""
+_NANOS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One resource in force."""
+
+    resource: pb.Resource
+    part: Part
+    """What is enforced: the document's own part, or after its expiry what stands in for it."""
+    received_at: UnixNanos
+    """Receipt or last renewal."""
+    expired: bool = False
+
+    @property
+    def expires_at(self) -> UnixNanos | None:
+        """When its time to live has passed; None: never, or it has passed already."""
+        if self.expired or not self.resource.HasField("ttl"):
+            return None
+        return UnixNanos(self.received_at + self.resource.ttl.ToNanoseconds())
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    code: int
+    reason: str
+
+
+class PolicyState:
+    """The policies of one sidecar."""
+
+    def __init__(self, tenant_key: bytes) -> None:
+        self._tenant_key = tenant_key
+        self._held: Mapping[DocumentKey, Held] = {}
+        self._unbuilt: Mapping[str, RouteSpec] = {}
+        """New routes that were refused: what they match is blocked, see BlockedRoute."""
+        self.revisions: Mapping[str, int] = {}
+        """type_url -> revision in force."""
+
+    def versions(self) -> dict[str, dict[str, str]]:
+        """type_url -> name -> version in force: what Hello tells. Expired ones are not in force."""
+        found: dict[str, dict[str, str]] = {url: {} for url in wire.KINDS}
+        for (kind, name), held in self._held.items():
+            if not held.expired:
+                found[wire.TYPE_URLS[kind]][name] = held.resource.version
+        return found
+
+    def digests(self) -> dict[str, str]:
+        """type_url -> digest of what is in force: what heartbeats tell."""
+        return {url: wire.state_digest(versions) for url, versions in self.versions().items()}
+
+    def snapshot(self, source: str) -> PolicySnapshot | None:
+        """What exchanges are held to. None when there is no route at all: every exchange is refused."""
+        parts = {key: held.part for key, held in self._held.items() if not _is_gone(held)}
+        snapshot = policy_compile.assemble(
+            parts,
+            revision=max(self.revisions.values(), default=0),
+            source=source,
+            unbuilt=[*self._unbuilt.items(), *self._gone_routes()],
+        )
+        return snapshot if snapshot.routes or snapshot.blocked else None
+
+    def apply(self, delta: pb.Delta, now: UnixNanos) -> pb.Ack:
+        """Take over what can be taken over; the verdict names the rest. Builds policies: keep it off the event loop."""
+        ack = pb.Ack(type_url=delta.type_url, nonce=delta.nonce)
+        whole = _whole_refusal(delta)
+        if whole is not None:
+            ack.error_detail.CopyFrom(status_pb2.Status(code=whole.code, message=whole.reason))
+            return ack
+        kind = wire.KINDS[delta.type_url]
+        held, unbuilt = dict(self._held), dict(self._unbuilt)
+        for resource in delta.upserts:
+            refusal = self._take(kind, resource, now, held, unbuilt)
+            if refusal is not None:
+                rejected = ack.rejected.add(name=resource.name, version=resource.version)
+                rejected.why.CopyFrom(status_pb2.Status(code=refusal.code, message=refusal.reason))
+                predecessor = held.get((kind, resource.name))
+                rejected.in_force = predecessor.resource.version if predecessor and not predecessor.expired else ""
+        for name in _removals(delta, kind, held):
+            held.pop((kind, name), None)
+            if kind is Kind.ROUTE:
+                unbuilt.pop(name, None)
+        if ack.rejected:
+            ack.error_detail.code = ack.rejected[0].why.code
+            ack.error_detail.message = f"{len(ack.rejected)} of {len(delta.upserts)} refused"
+        # From here exchanges can see the new state.
+        self._held, self._unbuilt = held, unbuilt
+        self.revisions = {**self.revisions, delta.type_url: delta.revision}
+        return ack
+
+    def next_expiry(self) -> UnixNanos | None:
+        """When `expire` has something to do; None: never."""
+        return min((at for held in self._held.values() if (at := held.expires_at) is not None), default=None)
+
+    def expire(self, now: UnixNanos) -> list[DocumentKey]:
+        """Put stricter defaults in the place of what has expired, and say what that was. Builds policies."""
+        due = [key for key, held in self._held.items() if (at := held.expires_at) is not None and at <= now]
+        if due:
+            self._held = {**self._held, **{key: self._stricter(self._held[key]) for key in due}}
+        return due
+
+    def last_known_good(self) -> lkg_pb2.LastKnownGood:
+        """Everything held, as it was received."""
+        entries = [
+            lkg_pb2.LastKnownGood.Entry(
+                type_url=wire.TYPE_URLS[kind], resource=held.resource, received_at=held.received_at // 1_000_000
+            )
+            for (kind, _), held in self._held.items()
+        ]
+        return lkg_pb2.LastKnownGood(entries=entries, revisions=dict(self.revisions))
+
+    def restore(self, kept: lkg_pb2.LastKnownGood, now: UnixNanos) -> list[str]:
+        """Take over what was kept, and say what this build refuses of it. Checks and builds everything anew."""
+        refused: list[str] = []
+        for type_url in wire.KINDS:  # in the order of distribution: references are there before what refers
+            entries = [entry for entry in kept.entries if entry.type_url == type_url]
+            for entry in entries:
+                received_at = UnixNanos(min(entry.received_at * 1_000_000, now))
+                delta = pb.Delta(type_url=type_url, upserts=[entry.resource], revision=kept.revisions.get(type_url, 0))
+                rejected = self.apply(delta, received_at).rejected
+                refused += [f"{wire.KINDS[type_url]} {each.name}: {each.why.message}" for each in rejected]
+        self.expire(now)
+        return refused
+
+    def _take(
+        self,
+        kind: Kind,
+        resource: pb.Resource,
+        now: UnixNanos,
+        held: dict[DocumentKey, Held],
+        unbuilt: dict[str, RouteSpec],
+    ) -> _Refusal | None:
+        key = (kind, resource.name)
+        if not resource.HasField("body"):
+            return _renew(key, resource, now, held)
+        if key not in held and len(held) + len(unbuilt) >= MAX_RESOURCES:
+            return _Refusal(code_pb2.RESOURCE_EXHAUSTED, f"a sidecar holds at most {MAX_RESOURCES} resources")
+        spec: RouteSpec | None = None
+        try:
+            document = wire.read(wire.TYPE_URLS[kind], resource)
+            if isinstance(document.body, RouteSpec):
+                spec = document.body
+                policy_compile.require_references(document, held)
+            held[key] = Held(resource, policy_compile.build(document, self._tenant_key), now)
+            unbuilt.pop(resource.name, None)
+            return None
+        except PolicyError as error:
+            refusal = _Refusal(_code(error), str(error)[:_MAX_REASON])
+        except Exception as error:  # noqa: BLE001 boundary: a policy that cannot be built must not stop the others
+            refusal = _Refusal(code_pb2.INTERNAL, f"cannot be built: {type(error).__name__}")
+        if spec is not None and key not in held:
+            unbuilt[resource.name] = spec
+        return refusal
+
+    def _stricter(self, held: Held) -> Held:
+        strict = stricter(held.part.document)
+        part = held.part if strict is None else policy_compile.build(strict, self._tenant_key)
+        return replace(held, part=part, expired=True)
+
+    def _gone_routes(self) -> Iterator[tuple[str, RouteSpec]]:
+        for (_, name), held in self._held.items():
+            if _is_gone(held) and isinstance(held.part.document.body, RouteSpec):
+                yield name, held.part.document.body
+
+
+def _is_gone(held: Held) -> bool:
+    """Whether it has expired and nothing stands in for it."""
+    return held.expired and stricter(held.part.document) is None
+
+
+def _whole_refusal(delta: pb.Delta) -> _Refusal | None:
+    if delta.type_url not in wire.KINDS:
+        return _Refusal(code_pb2.UNIMPLEMENTED, f"unknown type {delta.type_url[:200]!r}: this build is too old for it")
+    names = [resource.name for resource in delta.upserts] + list(delta.removed)
+    if len(set(names)) != len(names):
+        return _Refusal(code_pb2.INVALID_ARGUMENT, "a name stands twice in this delta")
+    return None
+
+
+def _renew(key: DocumentKey, resource: pb.Resource, now: UnixNanos, held: dict[DocumentKey, Held]) -> _Refusal | None:
+    current = held.get(key)
+    if current is None or current.expired or current.resource.version != resource.version:
+        return _Refusal(code_pb2.FAILED_PRECONDITION, "renews a version that is not in force")
+    held[key] = replace(current, received_at=now)
+    return None
+
+
+def _removals(delta: pb.Delta, kind: Kind, held: Mapping[DocumentKey, Held]) -> list[str]:
+    if not delta.complete:
+        return list(delta.removed)
+    sent = {resource.name for resource in delta.upserts}
+    return [name for other, name in held if other is kind and name not in sent]
+
+
+def _code(error: PolicyError) -> int:
+    missing = isinstance(error, ReferenceMissingError)
+    return int(code_pb2.FAILED_PRECONDITION if missing else code_pb2.INVALID_ARGUMENT)
