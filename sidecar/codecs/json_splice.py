@@ -1,0 +1,211 @@
+"""Replaces chosen strings of a JSON document and keeps every other byte: key order, number text, white space.
+
+The document must have been accepted by `json_strict`; this module only finds where in the bytes a value stands. One
+linear walk that enters only the objects and arrays on the way to a wanted path and steps over everything else.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+import msgspec
+
+from policies.model import Nested, Path, Step
+
+# Possessive: a string that does not end costs one pass, not one per backslash.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_SCALAR: Final = re.compile(rb"[^\]},: \t\r\n]++")
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+_COMMA: Final = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_QUOTE: Final = 0x22
+_OPENING: Final = b"{["
+
+_decode: Final = msgspec.json.Decoder(str).decode
+
+Replacement = tuple[int, int, bytes]
+"""Start and end of the bytes to be replaced, and what stands there instead."""
+
+_Tree = dict[Step | None, "_Tree | Path"]
+"""The wanted paths as a tree of steps; under None the path that ends here."""
+
+
+def splice(document: bytes, replacements: Iterable[Replacement]) -> bytes:
+    """`document` with the replacements made. They must not overlap; several at one place keep their order."""
+    pieces: list[bytes] = []
+    position = 0
+    for start, end, instead in sorted(replacements, key=_span):
+        if start < position:
+            raise ValueError("replacements overlap")
+        pieces += (document[position:start], instead)
+        position = end
+    pieces.append(document[position:])
+    return b"".join(pieces)
+
+
+def replacements(document: bytes, edits: Mapping[Path, str]) -> list[Replacement]:
+    """The replacements that put each text at its path. A number or other scalar there becomes a string.
+
+    Paths may lead through `Nested.DOCUMENT` into a document held by a string; that string is then written anew, its
+    content again changed only at the edits. Raises `KeyError` for a path that is not in the document.
+    """
+    here: dict[Path, str] = {}
+    inside: dict[Path, dict[Path, str]] = {}
+    for path, text in edits.items():
+        if Nested.DOCUMENT in path:
+            border = path.index(Nested.DOCUMENT)
+            inside.setdefault(path[:border], {})[path[border + 1 :]] = text
+        else:
+            here[path] = text
+    starts = locate(document, [*here, *inside])
+    made: list[Replacement] = []
+    for path, text in here.items():
+        made.append((starts[path], value_end(document, starts[path]), quoted(text)))
+    for path, inner_edits in inside.items():
+        start = starts[path]
+        end = value_end(document, start)
+        inner = text_of(document[start:end]).encode()
+        made.append((start, end, quoted(splice(inner, replacements(inner, inner_edits)).decode())))
+    return made
+
+
+def locate(document: bytes, paths: Iterable[Path]) -> dict[Path, int]:
+    """Where the value (or, after `Nested.KEY`, the name) at each path begins. Raises `KeyError` if one is missing."""
+    wanted: _Tree = {}
+    count = 0
+    for path in paths:
+        node = wanted
+        for step in path:
+            node = cast(_Tree, node.setdefault(step, {}))
+        count += None not in node
+        node[None] = path
+    found: dict[Path, int] = {}
+    if count:
+        _Walk(document, found, count).value(_after_space(document, 0), wanted)
+    if len(found) != count:
+        raise KeyError("a path is not in the document")
+    return found
+
+
+def value_end(document: bytes, start: int) -> int:
+    """Where the value that begins at `start` ends."""
+    first = document[start]
+    if first == _QUOTE:
+        return _end(_STRING, document, start)
+    if first not in _OPENING:
+        return _end(_SCALAR, document, start)
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(document, start):
+        byte = document[token.start()]
+        if byte in _OPENING:
+            depth += 1
+        elif byte != _QUOTE:
+            depth -= 1
+            if not depth:
+                return token.end()
+    raise ValueError("an object or array does not end")
+
+
+def text_of(string: bytes) -> str:
+    """The text of a JSON string, quotes included. Lone surrogates stay what they are."""
+    if b"\\" not in string:
+        return string[1:-1].decode()
+    try:
+        return _decode(string)
+    except msgspec.DecodeError:
+        return str(json.loads(string))
+
+
+def quoted(text: str) -> bytes:
+    """`text` as a JSON string: UTF-8, escaped only where it must be, lone surrogates as `\\udXXX`."""
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:
+        # Two halves that meet again join to one character on the reader's side.
+        parts = _LONE_SURROGATE.split(text)
+        halves = [f"\\u{ord(half):04x}" for half in _LONE_SURROGATE.findall(text)] + [""]
+        escaped = (msgspec.json.encode(part)[1:-1] + half.encode() for part, half in zip(parts, halves, strict=True))
+        return b'"' + b"".join(escaped) + b'"'
+
+
+def _span(replacement: Replacement) -> tuple[int, int]:
+    return replacement[0], replacement[1]
+
+
+def _after_space(document: bytes, at: int) -> int:
+    return _end(_SPACE, document, at)
+
+
+def _end(pattern: re.Pattern[bytes], document: bytes, at: int) -> int:
+    match = pattern.match(document, at)
+    if match is None:
+        raise ValueError("not a document that was accepted before")
+    return match.end()
+
+
+class _Walk:
+    """One pass over a document that notes where wanted values begin and stops at the last of them."""
+
+    __slots__ = ("document", "found", "missing")
+
+    DONE: Final = -1
+
+    def __init__(self, document: bytes, found: dict[Path, int], missing: int) -> None:
+        self.document = document
+        self.found = found
+        self.missing = missing
+
+    def value(self, at: int, node: _Tree) -> int:
+        """Where the value that begins at `at` ends, or DONE."""
+        if None in node:
+            if self._note(node, at):
+                return self.DONE
+            if len(node) == 1:
+                return value_end(self.document, at)
+        match self.document[at]:
+            case 0x7B:
+                return self._object(at, node)
+            case 0x5B:
+                return self._array(at, node)
+            case _:
+                return value_end(self.document, at)
+
+    def _object(self, at: int, node: _Tree) -> int:
+        document = self.document
+        at = _after_space(document, at + 1)
+        while document[at] != 0x7D:
+            name_end = _end(_STRING, document, at)
+            child = cast(_Tree | None, node.get(text_of(document[at:name_end])))
+            value = _end(_COLON, document, name_end)
+            if child is None:
+                at = value_end(document, value)
+            else:
+                if Nested.KEY in child and self._note(cast(_Tree, child[Nested.KEY]), at):
+                    return self.DONE
+                at = self.value(value, child)
+                if at == self.DONE:
+                    return self.DONE
+            at = _end(_COMMA, document, at)
+        return at + 1
+
+    def _array(self, at: int, node: _Tree) -> int:
+        document = self.document
+        at = _after_space(document, at + 1)
+        index = 0
+        while document[at] != 0x5D:
+            child = cast(_Tree | None, node.get(index))
+            at = value_end(document, at) if child is None else self.value(at, child)
+            if at == self.DONE:
+                return self.DONE
+            at = _end(_COMMA, document, at)
+            index += 1
+        return at + 1
+
+    def _note(self, node: _Tree, at: int) -> bool:
+        """Record the path that ends at this node; True when it was the last one."""
+        self.found[cast(Path, node[None])] = at
+        self.missing -= 1
+        return not self.missing

@@ -1,0 +1,162 @@
+"""Where an OpenAI chat completion keeps its text, streamed or whole.
+
+A channel is (choice index, field, tool call index). `logprobs` are left: they hold the model's own tokens. URLs of
+citations are left: a client may fetch them, and a restored value would leave with the request.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from policies.model import Channel, ChannelKind, Path
+from sidecar.codecs.json_strict import Json
+from sidecar.codecs.sse import new_event
+from sidecar.dialects.lanes import Lane, Lanes
+from sidecar.dialects.leaves import members
+from sidecar.dialects.openai_notes import DONE
+from sidecar.dialects.restoring import Reading
+
+_FIELDS: Final = {
+    "content": (ChannelKind.TEXT, 0),
+    "refusal": (ChannelKind.REFUSAL, 0),
+    "reasoning_content": (ChannelKind.REASONING, 0),
+    "reasoning": (ChannelKind.REASONING, 1),
+}
+_FIELD_OF: Final = {channel: name for name, channel in _FIELDS.items()}
+_FUNCTION_CALL: Final = -1
+"""Stands for the legacy `function_call` where tool calls have their index."""
+_COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
+
+
+class ChatStream:
+    """The chunks of one streamed chat completion."""
+
+    __slots__ = ("_latest", "_tools")
+
+    def __init__(self) -> None:
+        self._latest: Mapping[str, Json] = {}
+        self._tools: dict[tuple[int, int], str] = {}
+        """Names of called tools by choice and call index: only the first fragment of a call has it."""
+
+    def is_end(self, data: bytes) -> bool:
+        """`[DONE]`."""
+        return data.strip() == DONE
+
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+        """The text of one chunk."""
+        reading = Reading(ends_all=bool(event.get("error")))
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            return reading
+        self._latest = event
+        for at, choice in enumerate(choices):
+            index = _index(members(choice), at)
+            delta = members(choice).get("delta")
+            self._note_tools(members(delta), index)
+            for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
+                named = channel._replace(tool=self._tools.get((index, channel.sub), channel.tool))
+                reading.pieces.append((path, lanes.lane(named), text))
+            if members(choice).get("finish_reason"):
+                reading.ends.append(index)
+        return reading
+
+    def _note_tools(self, delta: Mapping[str, Json], choice: int) -> None:
+        calls = delta.get("tool_calls")
+        for at, call in enumerate(calls if isinstance(calls, list) else []):
+            name = _name(members(members(call).get("function"))) or _name(members(members(call).get("custom")))
+            if name:
+                self._tools.setdefault((choice, _index(members(call), at)), name)
+
+    def extra_event(self, lane: Lane, text: str) -> bytes:
+        """A chunk with one delta, in the name of the answer it belongs to."""
+        chunk = {name: self._latest[name] for name in _COMMON if name in self._latest}
+        choice = {"index": lane.channel.position, "delta": _delta(lane.channel, text), "finish_reason": None}
+        return new_event(msgspec.json.encode({**chunk, "choices": [choice]}))
+
+
+class ChatBody:
+    """One whole chat completion."""
+
+    def read(self, body: Mapping[str, Json]) -> list[tuple[Path, Channel, str]]:
+        """Every text of every choice."""
+        found: list[tuple[Path, Channel, str]] = []
+        choices = body.get("choices")
+        for at, choice in enumerate(choices if isinstance(choices, list) else []):
+            found += _texts(members(choice).get("message"), ("choices", at, "message"), _index(members(choice), at))
+        return found
+
+
+def _texts(said: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
+    """The texts of a message or delta."""
+    found: list[tuple[Path, Channel, str]] = []
+    for name, value in members(said).items():
+        match name:
+            case "content" if isinstance(value, list):
+                found += _parts(value, (*path, name), choice)
+            case "tool_calls" if isinstance(value, list):
+                for at, call in enumerate(value):
+                    found += _call(members(call), (*path, name, at), choice, _index(members(call), at))
+            case "function_call":
+                found += _function(members(value), (*path, name), choice, _FUNCTION_CALL)
+            case "audio" if isinstance(transcript := members(value).get("transcript"), str):
+                channel = Channel(ChannelKind.TRANSCRIPT, choice)
+                found.append(((*path, name, "transcript"), channel, transcript))
+            case _ if name in _FIELDS and isinstance(value, str):
+                kind, sub = _FIELDS[name]
+                found.append(((*path, name), Channel(kind, choice, sub), value))
+            case _:
+                pass
+    return found
+
+
+def _parts(parts: list[Json], path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
+    """Content in parts, which some servers of this dialect answer."""
+    found: list[tuple[Path, Channel, str]] = []
+    for at, part in enumerate(parts):
+        text = members(part).get("text")
+        if isinstance(text, str):
+            found.append(((*path, at, "text"), Channel(ChannelKind.TEXT, choice), text))
+    return found
+
+
+def _call(call: Mapping[str, Json], path: Path, choice: int, index: int) -> list[tuple[Path, Channel, str]]:
+    custom = members(call.get("custom"))
+    given = custom.get("input")
+    if isinstance(given, str):
+        channel = Channel(ChannelKind.TOOL_INPUT, choice, index, _name(custom))
+        return [((*path, "custom", "input"), channel, given)]
+    return _function(members(call.get("function")), (*path, "function"), choice, index)
+
+
+def _function(function: Mapping[str, Json], path: Path, choice: int, index: int) -> list[tuple[Path, Channel, str]]:
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        return []
+    channel = Channel(ChannelKind.TOOL_ARGUMENTS, choice, index, _name(function))
+    return [((*path, "arguments"), channel, arguments)]
+
+
+def _delta(channel: Channel, text: str) -> dict[str, object]:
+    """The delta that carries `text` on a channel."""
+    match channel.kind:
+        case ChannelKind.TOOL_ARGUMENTS if channel.sub == _FUNCTION_CALL:
+            return {"function_call": {"arguments": text}}
+        case ChannelKind.TOOL_ARGUMENTS:
+            return {"tool_calls": [{"index": channel.sub, "function": {"arguments": text}}]}
+        case ChannelKind.TOOL_INPUT:
+            return {"tool_calls": [{"index": channel.sub, "custom": {"input": text}}]}
+        case ChannelKind.TRANSCRIPT:
+            return {"audio": {"transcript": text}}
+        case _:
+            return {_FIELD_OF[channel.kind, channel.sub]: text}
+
+
+def _index(item: Mapping[str, Json], at: int) -> int:
+    index = item.get("index")
+    return index if isinstance(index, int) else at
+
+
+def _name(called: Mapping[str, Json]) -> str:
+    name = called.get("name")
+    return name if isinstance(name, str) else ""

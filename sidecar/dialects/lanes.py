@@ -1,0 +1,83 @@
+"""The channels of one answer: each piece goes through the policies, what they hold back is flushed before its end.
+
+A lane is a channel with its state. Pieces of a lane may end in half a surrogate pair, which is kept until the other
+half comes: policies see characters, whatever the model server's tokeniser did.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from policies.model import Channel, Deny
+from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError, Restore
+
+_MAX_LANES: Final = 4096
+"""Channels of one answer. The field's upper bound for `n` is 128; each lane costs the policies memory."""
+
+
+class Lane:
+    """One channel of an answer."""
+
+    __slots__ = ("_half", "_restore", "channel", "ended")
+
+    def __init__(self, channel: Channel, restore: Restore) -> None:
+        self.channel = channel
+        self.ended = False
+        self._restore = restore
+        self._half = ""
+
+    def release(self, piece: str, *, last: bool = False) -> str:
+        """What the client may have now that `piece` came. Raises `AnswerRefusedError`.
+
+        Raises `MalformedAnswerError` for text that comes after the end of the channel.
+        """
+        if self.ended:
+            if not piece:
+                return ""
+            raise MalformedAnswerError("text after the end of its channel")
+        if self._half or (piece and "\ud800" <= piece[-1] <= "\udbff"):
+            piece = self._whole(piece, last=last)
+        released = self._restore(self.channel, piece, last)
+        self.ended = last
+        if isinstance(released, Deny):
+            raise AnswerRefusedError(released)
+        return released
+
+    def _whole(self, piece: str, *, last: bool) -> str:
+        """The piece with the half that was kept before it, without one that ends it."""
+        piece = self._half + piece
+        self._half = ""
+        if not last and "\ud800" <= piece[-1] <= "\udbff":
+            self._half = piece[-1]
+            piece = piece[:-1]
+        return piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+class Lanes:
+    """All channels of one answer."""
+
+    __slots__ = ("_lanes", "_restore")
+
+    def __init__(self, restore: Restore) -> None:
+        self._restore = restore
+        self._lanes: dict[Channel, Lane] = {}
+
+    def lane(self, channel: Channel) -> Lane:
+        """The lane of a channel, opened on first use. `channel.tool` does not distinguish lanes: only the first
+        fragment of a call names its tool. Raises `MalformedAnswerError` beyond a bound."""
+        key = Channel(channel.kind, channel.position, channel.sub)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= _MAX_LANES:
+                raise MalformedAnswerError(f"more than {_MAX_LANES} channels in one answer")
+            lane = self._lanes[key] = Lane(channel, self._restore)
+        return lane
+
+    def whole(self, channel: Channel, text: str) -> str:
+        """What the client may have of a channel that comes in one piece."""
+        return Lane(channel, self._restore).release(text, last=True)
+
+    def open(self, position: int | None = None) -> Iterator[Lane]:
+        """The lanes that have begun and not ended, of one position or of all, in order of their beginning."""
+        for lane in self._lanes.values():
+            if not lane.ended and (position is None or lane.channel.position == position):
+                yield lane

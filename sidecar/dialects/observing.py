@@ -1,0 +1,98 @@
+"""Answers that no policy wants to change: every byte passes as it came; usage and end are noted at little cost.
+
+A stream is still handed on event by event, never half an event, so that it can be ended at an event border.
+"""
+
+from typing import Protocol
+
+from sidecar.codecs.sse import EventTooLargeError, Splitter
+from sidecar.dialects.dialect import Observed
+from sidecar.dialects.provider_errors import without_credentials
+
+_MAX_OBSERVED = 1024 * 1024
+"""Bytes of a JSON answer that are kept to read its usage; longer ones pass unobserved."""
+
+
+class Notes(Protocol):
+    """Fills in what was observed. Must not raise on any bytes."""
+
+    def event(self, event: bytes, observed: Observed) -> None:
+        """One unit of a stream."""
+
+    def body(self, body: bytes, observed: Observed) -> None:
+        """A whole JSON answer."""
+
+    def error_event(self, code: str, message: str) -> bytes:
+        """The event that tells a client that its stream ends in an error."""
+
+
+class PassingStream:
+    """A stream on its way through."""
+
+    __slots__ = ("_notes", "_splitter", "_torn", "observed")
+
+    def __init__(self, notes: Notes) -> None:
+        self.observed = Observed()
+        self._notes = notes
+        self._splitter = Splitter()
+        self._torn = False
+        """An event was too long to wait for: the stream passes as it comes from here on."""
+
+    def feed(self, data: bytes) -> bytes:
+        """All events that are complete by now."""
+        if self._torn:
+            return data
+        held = self._splitter.pending
+        try:
+            units = self._splitter.feed(data)
+        except EventTooLargeError as error:
+            self._torn = True
+            return b"".join(error.before) + error.rest
+        for unit in units:
+            self._notes.event(unit, self.observed)
+        if self.observed.upstream_error:
+            return without_credentials(b"".join(units))
+        return b"".join(units) if held or self._splitter.pending else data
+
+    def close(self) -> bytes:
+        """What came after the last empty line."""
+        rest = self._splitter.close()
+        if rest:
+            self._notes.event(rest, self.observed)
+        return rest
+
+    def break_off(self, code: str, message: str) -> bytes:
+        """The error event, after a line end that closes an event which was too long to be held."""
+        return (b"\n\n" if self._torn else b"") + self._notes.error_event(code, message)
+
+
+class PassingBody:
+    """A JSON (or any other) answer on its way through."""
+
+    __slots__ = ("_kept", "_notes", "_size", "observed")
+
+    def __init__(self, notes: Notes) -> None:
+        self.observed = Observed()
+        self._notes = notes
+        self._kept: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The same bytes."""
+        self._size += len(data)
+        if self._size <= _MAX_OBSERVED:
+            self._kept.append(data)
+        else:
+            self._kept.clear()
+        return data
+
+    def close(self) -> bytes:
+        """Nothing is held."""
+        if self._kept:
+            self._notes.body(b"".join(self._kept), self.observed)
+        self.observed.finished = True
+        return b""
+
+    def break_off(self, _code: str, _message: str) -> bytes:
+        """Nothing can be said inside a JSON body."""
+        return b""

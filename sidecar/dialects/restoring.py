@@ -1,0 +1,246 @@
+"""Answers that policies read and change: streams event by event, JSON bodies as a whole.
+
+A stream keeps its cadence: one event in, one event out, with the text that may be released so far, perhaps none. What
+was held back to the end of a channel goes out in an extra event of the dialect's own before the event that ends it.
+Only the changed strings are rewritten. A piece that arrived cannot be taken back: a refusal ends the stream.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from policies.model import Channel, Path
+from sidecar.codecs.json_splice import locate, replacements, splice, value_end
+from sidecar.codecs.json_strict import Json, JsonError, read_json_with_lone_surrogates
+from sidecar.codecs.sse import Data, EventTooLargeError, Splitter, event_data, with_data
+from sidecar.dialects.dialect import MalformedAnswerError, Observed, Restore
+from sidecar.dialects.lanes import Lane, Lanes
+from sidecar.dialects.observing import Notes
+from sidecar.dialects.provider_errors import without_credentials
+from sidecar.dialects.templates import Template
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of a JSON answer that is read as a whole."""
+
+_MAX_TEMPLATES: Final = 8
+"""Shapes of events remembered at a time: choices and parallel tool calls interleave."""
+
+_TRIAL_TEMPLATES: Final = 16
+"""Shapes that are learnt before it must pay: a server that puts a counter into every event would cost us dearly."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one event (or body) holds for the policies."""
+
+    pieces: list[tuple[Path, Lane, str]] = field(default_factory=list)
+    """Text that continues a channel."""
+    wholes: list[tuple[Path, Channel, str]] = field(default_factory=list)
+    """Text that comes in one piece and is a channel of its own."""
+    ends: list[int] = field(default_factory=list)
+    """Positions whose channels all end with this event."""
+    ends_all: bool = False
+    """Every channel ends with this event."""
+
+    @property
+    def is_one_delta(self) -> bool:
+        """Whether there is one piece of one channel and nothing else."""
+        return len(self.pieces) == 1 and not (self.wholes or self.ends or self.ends_all)
+
+
+class StreamShape(Protocol):
+    """Where a dialect's events keep their text. One per answer; it may remember what came before."""
+
+    def is_end(self, data: bytes) -> bool:
+        """Whether this is the end of the answer and no JSON (`[DONE]`)."""
+
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+        """The text of one event."""
+
+    def extra_event(self, lane: Lane, text: str) -> bytes:
+        """An event that carries `text` on a lane and nothing else."""
+
+
+class BodyShape(Protocol):
+    """Where a dialect's JSON answer keeps its text."""
+
+    def read(self, body: Mapping[str, Json]) -> list[tuple[Path, Channel, str]]:
+        """Every text of a whole answer."""
+
+
+class RestoringStream:
+    """A stream that policies change on its way."""
+
+    __slots__ = ("_hits", "_lanes", "_learnt", "_notes", "_released", "_shape", "_splitter", "_templates", "observed")
+
+    def __init__(self, notes: Notes, shape: StreamShape, restore: Restore) -> None:
+        self.observed = Observed()
+        self._notes = notes
+        self._shape = shape
+        self._lanes = Lanes(restore)
+        self._splitter = Splitter()
+        self._released: list[bytes] = []
+        """What may go out but has not been returned yet; survives an exception, for `break_off`."""
+        self._templates: list[Template] = []
+        self._learnt = 0
+        self._hits = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client may have by now. Raises `AnswerRefusedError` or `MalformedAnswerError`."""
+        try:
+            units = self._splitter.feed(data)
+        except EventTooLargeError as error:
+            for unit in error.before:
+                self._unit(unit)
+            raise MalformedAnswerError("an event is larger than the bound") from None
+        for unit in units:
+            self._unit(unit)
+        return self._take()
+
+    def close(self) -> bytes:
+        """The rest, when the upstream ended without its dialect's end of answer, too."""
+        rest = self._splitter.close()
+        if rest:
+            self._unit(rest)
+        extras = self._flushed(self._lanes.open())
+        if extras and rest:
+            self._released.append(b"\n\n")  # the last event came without its empty line
+        self._released += extras
+        return self._take()
+
+    def break_off(self, code: str, message: str) -> bytes:
+        """What was released, and the error event. What was held back is dropped."""
+        return self._take() + self._notes.error_event(code, message)
+
+    def _take(self) -> bytes:
+        released = b"".join(self._released)
+        self._released.clear()
+        return released
+
+    def _unit(self, unit: bytes) -> None:
+        for template in self._templates:
+            end = template.text_end(unit)
+            if end:
+                text = template.text(unit, end)
+                if text is None:
+                    break
+                self._hits += 1
+                released = template.lane.release(text)
+                self._released.append(unit if released == text else template.with_text(unit, end, released))
+                return
+        self._read(unit)
+
+    def _read(self, unit: bytes) -> None:
+        data = event_data(unit)
+        if data is None or not data.value.strip():
+            _refuse_bare_json(unit)
+            self._released.append(unit)
+            return
+        self._notes.event(unit, self.observed)
+        if self.observed.upstream_error:
+            unit = without_credentials(unit)
+            data = event_data(unit) or data
+        if self._shape.is_end(data.value):
+            self._released += [*self._flushed(self._lanes.open()), unit]
+            return
+        reading = self._shape.read(_event(data), self._lanes)
+        edits = self._edits(reading)
+        self._released.append(with_data(unit, data, _edited(data.value, edits)) if edits else unit)
+        if len(data.spans) == 1 and reading.is_one_delta:
+            self._learn(unit, data, *reading.pieces[0][:2])
+
+    def _edits(self, reading: Reading) -> dict[Path, str]:
+        """The strings that change; what the lanes that end here still held goes out first."""
+        edits: dict[Path, str] = {}
+        ending = [lane for lane in self._lanes.open() if reading.ends_all or lane.channel.position in reading.ends]
+        last_piece = {lane: at for at, (_, lane, _) in enumerate(reading.pieces)} if ending else {}
+        self._released += self._flushed(lane for lane in ending if lane not in last_piece)
+        for at, (path, lane, text) in enumerate(reading.pieces):
+            released = lane.release(text, last=lane in ending and last_piece[lane] == at)
+            if released != text:
+                edits[path] = released
+        for path, channel, text in reading.wholes:
+            released = self._lanes.whole(channel, text)
+            if released != text:
+                edits[path] = released
+        return edits
+
+    def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
+        held = [(lane, lane.release("", last=True)) for lane in lanes]
+        return [self._shape.extra_event(lane, text) for lane, text in held if text]
+
+    def _learn(self, unit: bytes, data: Data, path: Path, lane: Lane) -> None:
+        if self._learnt > _TRIAL_TEMPLATES + self._hits // 4:
+            return
+        self._learnt += 1
+        offset = data.spans[0][0]
+        start = locate(data.value, [path])[path]
+        end = value_end(data.value, start)
+        self._templates.insert(0, Template(unit, offset + start, offset + end, lane))
+        del self._templates[_MAX_TEMPLATES:]
+
+
+class RestoringBody:
+    """A JSON answer that policies change: held until it is whole, since its text may stand anywhere in it."""
+
+    __slots__ = ("_kept", "_notes", "_restore", "_shape", "_size", "observed")
+
+    def __init__(self, notes: Notes, shape: BodyShape, restore: Restore) -> None:
+        self.observed = Observed()
+        self._notes = notes
+        self._shape = shape
+        self._restore = restore
+        self._kept: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing yet. Raises `MalformedAnswerError` beyond `MAX_ANSWER` bytes."""
+        self._size += len(data)
+        if self._size > MAX_ANSWER:
+            raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER} bytes")
+        self._kept.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The whole answer. Raises `AnswerRefusedError` or `MalformedAnswerError`."""
+        body = b"".join(self._kept)
+        self._kept.clear()
+        try:
+            tree = read_json_with_lone_surrogates(body)
+        except JsonError as error:
+            raise MalformedAnswerError(f"answer is not acceptable JSON: {error}") from None
+        if not isinstance(tree, dict):
+            raise MalformedAnswerError("expected a JSON object as answer")
+        self._notes.body(body, self.observed)
+        lanes = Lanes(self._restore)
+        edits: dict[Path, str] = {}
+        for path, channel, text in self._shape.read(tree):
+            released = lanes.whole(channel, text)
+            if released != text:
+                edits[path] = released
+        self.observed.finished = True
+        return _edited(body, edits) if edits else body
+
+    def break_off(self, _code: str, _message: str) -> bytes:
+        """Nothing was released and nothing can be said inside a JSON body."""
+        return b""
+
+
+def _event(data: Data) -> Mapping[str, Json]:
+    try:
+        event = read_json_with_lone_surrogates(data.value)
+    except JsonError as error:
+        raise MalformedAnswerError(f"data of an event is not acceptable JSON: {error}") from None
+    if not isinstance(event, dict):
+        raise MalformedAnswerError("expected a JSON object as data of an event")
+    return event
+
+
+def _edited(document: bytes, edits: Mapping[Path, str]) -> bytes:
+    return splice(document, replacements(document, edits))
+
+
+def _refuse_bare_json(unit: bytes) -> None:
+    """A reader of events ignores such lines, a client that expected JSON does not: they would pass unread."""
+    if unit.lstrip()[:1] in (b"{", b"["):
+        raise MalformedAnswerError("JSON where events were announced")
