@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from policies.airlock.config import AirlockConfig
 from policies.airlock.redact import AirlockPolicy
 from policies.errors import ReferenceMissingError
+from policies.firewall import FirewallPolicy, InjectionScanner
+from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig
 from policies.mathprotocol.policy import ProtocolPolicy
 from policies.model import Policy
@@ -27,12 +29,17 @@ class Part:
 
 
 def build(document: Document, tenant_key: bytes) -> Part:
-    """The part that `document` describes. An AirlockPolicy takes up to a second of CPU: keep it off an event loop."""
+    """The part that `document` describes.
+
+    An AirlockPolicy or a FirewallPolicy takes up to a second of CPU: keep it off an event loop.
+    """
     match document.body:
         case AirlockConfig():
             return Part(document, AirlockPolicy(document.body, tenant_key))
         case ProtocolConfig():
             return Part(document, ProtocolPolicy(document.body))
+        case FirewallConfig():
+            return Part(document, FirewallPolicy(document.body, InjectionScanner()))
         case _:
             return Part(document)
 
@@ -74,9 +81,9 @@ def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part
     require_references(document, parts)
     upstream = parts[Kind.UPSTREAM, spec.upstream].document.body
     assert isinstance(upstream, Upstream)  # noqa: S101 the key says so
-    # The order in which policies are asked: a request is held to the protocol before the airlock takes identifiers
-    # out of it; the answer gets its values back before the protocol judges it.
-    named = ((Kind.PROTOCOL, spec.protocol), (Kind.AIRLOCK, spec.airlock))
+    # The order in which policies are asked: a request is held to the protocol and scored before the airlock takes
+    # identifiers out of it; the answer gets its values back before the protocol judges it.
+    named = ((Kind.PROTOCOL, spec.protocol), (Kind.FIREWALL, spec.firewall), (Kind.AIRLOCK, spec.airlock))
     asked = [parts[key].policy for key in named if key[1] != NONE]
     return Route(
         name=document.name,

@@ -1,7 +1,7 @@
 """The context firewall: how much a text tries to instruct whoever reads it, and what to do about that.
 
-Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns) in linear time by hyperscan; the
-score is the sum of the weights of the distinct cues in the worst reading. Text that nobody disguises for an honest
+Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns) in linear time by hyperscan;
+the score is the sum of the weights of the distinct cues in the worst reading. Text that nobody disguises for an honest
 reason counts extra once it shows any cue.
 
 Limits: this is a filter, not a proof. A patient attacker can phrase an order that no cue knows; what makes routes safe
@@ -49,8 +49,11 @@ class Score(NamedTuple):
 
 
 class InjectionScanner:
-    """Scores texts. Building one compiles some hundred expressions and takes about a second of CPU: keep it off an event
-    loop, and keep the result. One per thread."""
+    """Scores texts. Not thread-safe.
+
+    Building one compiles some hundred expressions and takes about a second of CPU: keep it off an event loop, and keep
+    the result.
+    """
 
     __slots__ = ("_beside", "_cues", "_marks", "_reader", "_words")
 

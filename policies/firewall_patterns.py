@@ -405,7 +405,7 @@ CUES: Final[tuple[Cue, ...]] = (
         "lawless",
         0.35,
         (
-            f" {_LAWLESS} (content|information|activit(y|ies)|advice|things|acts|answers|requests?|responses?|instructions|material|language|purposes|or) ",
+            f" {_LAWLESS} (content|information|(activity|activities)|advice|things|acts|answers|requests?|responses?|instructions|material|language|purposes|or) ",
         ),
     ),
     Cue(

@@ -18,6 +18,7 @@ from typing import Final
 
 from policies.airlock.config import AirlockConfig
 from policies.errors import refuse
+from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 
@@ -44,6 +45,7 @@ class Kind(StrEnum):
 
     UPSTREAM = "Upstream"
     PROTOCOL = "ProtocolPolicy"
+    FIREWALL = "FirewallPolicy"
     AIRLOCK = "AirlockPolicy"
     ROUTE = "Route"
 
@@ -67,6 +69,8 @@ class RouteSpec:
     audit: AuditMode = AuditMode.BEST_EFFORT
     max_body: int = 32 * 1024 * 1024
     """Bytes of a request body."""
+    firewall: str = NONE
+    """Name of a FirewallPolicy, or `none`."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())
@@ -75,7 +79,7 @@ class RouteSpec:
     def _checks(self) -> Iterator[tuple[bool, str]]:
         wrong_prefix = not _PREFIX.fullmatch(self.prefix) or len(self.prefix) > 1024
         yield wrong_prefix, "prefix: expected a path such as /openai, without a slash at its end; / matches everything"
-        for name in ("upstream", "airlock", "protocol"):
+        for name in ("upstream", "airlock", "protocol", "firewall"):
             yield not _NAME.fullmatch(getattr(self, name)), f"{name}: expected the name of a document"
         yield self.upstream == NONE, "upstream: a route needs one"
         for name, value in self.headers.items():
@@ -85,11 +89,12 @@ class RouteSpec:
         yield not 1 <= self.max_body <= MAX_BODY, f"max_body: expected 1 to {MAX_BODY} bytes"
 
 
-Body = Upstream | ProtocolConfig | AirlockConfig | RouteSpec
+Body = Upstream | ProtocolConfig | FirewallConfig | AirlockConfig | RouteSpec
 
 KIND_OF_BODY: Final[Mapping[type, Kind]] = {
     Upstream: Kind.UPSTREAM,
     ProtocolConfig: Kind.PROTOCOL,
+    FirewallConfig: Kind.FIREWALL,
     AirlockConfig: Kind.AIRLOCK,
     RouteSpec: Kind.ROUTE,
 }
@@ -126,6 +131,8 @@ class Document:
                 yield "airlock", (Kind.AIRLOCK, self.body.airlock)
             if self.body.protocol != NONE:
                 yield "protocol", (Kind.PROTOCOL, self.body.protocol)
+            if self.body.firewall != NONE:
+                yield "firewall", (Kind.FIREWALL, self.body.firewall)
 
 
 DocumentKey = tuple[Kind, str]

@@ -20,6 +20,7 @@ from policies.airlock.config import (
     ToolRestore,
 )
 from policies.airlock.labels import Label, Profile
+from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
@@ -95,6 +96,7 @@ class RouteModel(_Model):
     upstream: Name = Field(description="Name of an Upstream.")
     airlock: Name = Field(description="Name of an AirlockPolicy; `none`: no text is inspected. Must be said.")
     protocol: Name = Field(NONE, description="Name of a ProtocolPolicy, or `none`.")
+    firewall: Name = Field(NONE, description="Name of a FirewallPolicy, or `none`.")
     strip_prefix: StrictBool = Field(True, description="Cut the prefix off before the path goes to the upstream.")
     unknown_endpoint: UnknownEndpoint = Field(
         UnknownEndpoint.WALK, description="JSON endpoints that no dialect knows: walk over every text, or refuse."
@@ -117,6 +119,15 @@ class ProtocolModel(_Model):
     max_protocol_retries: StrictInt | None = Field(None, description="Asking again after an invalid answer, 0 to 5.")
     system_prompt_version: StrictInt | None = Field(None, description="Text that teaches the protocol; 0: none.")
     max_answer: StrictInt | None = Field(None, description="Characters of an answer.")
+
+
+class FirewallModel(_Model):
+    """How much instruction a route tolerates in the texts of users and tools."""
+
+    mode: FirewallMode = Field(description="monitor (alert only) or block.")
+    threshold: float | None = Field(
+        None, description="Score from which a prompt is suspected: 0.7 is strict, 1.0 balanced (default), 1.5 lax."
+    )
 
 
 class RestorationModel(_Model):
@@ -159,6 +170,7 @@ class AirlockModel(_Model):
 SPECS: Final[Mapping[Kind, type[_Model]]] = {
     Kind.UPSTREAM: UpstreamModel,
     Kind.PROTOCOL: ProtocolModel,
+    Kind.FIREWALL: FirewallModel,
     Kind.AIRLOCK: AirlockModel,
     Kind.ROUTE: RouteModel,
 }
@@ -167,6 +179,7 @@ _NESTED: Final[Mapping[str, type[Any]]] = {"restoration": Restoration, "caps": C
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
     Kind.UPSTREAM: Upstream,
     Kind.PROTOCOL: ProtocolConfig,
+    Kind.FIREWALL: FirewallConfig,
     Kind.AIRLOCK: AirlockConfig,
     Kind.ROUTE: RouteSpec,
 }

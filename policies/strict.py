@@ -8,6 +8,7 @@ from typing import Final
 
 from policies.airlock.config import Action, AirlockConfig, Restoration, ToolRestore
 from policies.airlock.labels import Profile
+from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.spec import Document
 
@@ -23,6 +24,9 @@ def stricter(document: Document) -> Document | None:
                 profile=Profile.HIPAA_SAFE_HARBOR, actions=kept, restoration=_STRICT_RESTORATION, caps=caps
             )
             return replace(document, body=strict)
+        case FirewallConfig(threshold=threshold):
+            strict_score = FirewallConfig(FirewallMode.BLOCK, min(threshold, FirewallConfig().threshold))
+            return replace(document, body=strict_score)
         case ProtocolConfig():
             return replace(document, body=replace(document.body, mode=ProtocolMode.ENFORCE))
         case _:

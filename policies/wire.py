@@ -16,6 +16,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from policies.airlock.config import AirlockConfig
 from policies.errors import ConfigError, WireError
+from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
@@ -30,6 +31,7 @@ MAX_BODY: Final = 1 << 20
 MESSAGES: Final[Mapping[Kind, tuple[type[Any], type[Message]]]] = {
     Kind.UPSTREAM: (Upstream, policy_pb2.Upstream),
     Kind.PROTOCOL: (ProtocolConfig, policy_pb2.ProtocolPolicy),
+    Kind.FIREWALL: (FirewallConfig, policy_pb2.FirewallPolicy),
     Kind.AIRLOCK: (AirlockConfig, policy_pb2.AirlockPolicy),
     Kind.ROUTE: (RouteSpec, policy_pb2.Route),
 }

@@ -3,10 +3,13 @@
 import json
 from typing import Final
 
+from policies.firewall_config import FirewallMode
 from policies.mathprotocol.config import ProtocolMode
 
 ROUTES: Final = {"openai": "/openai", "anthropic": "/anthropic", "everything": "/"}
 """Name -> prefix. The last one is for clients whose base URL is the sidecar itself."""
+
+_FIREWALL_MODES: Final = {ProtocolMode.MONITOR: FirewallMode.MONITOR, ProtocolMode.ENFORCE: FirewallMode.BLOCK}
 
 
 def default_policies(upstream: str, protocol: ProtocolMode) -> str:
@@ -22,6 +25,8 @@ def default_policies(upstream: str, protocol: ProtocolMode) -> str:
     if protocol is not ProtocolMode.OFF:
         documents.append(_document("ProtocolPolicy", "mathprotocol", f"mode: {json.dumps(protocol)}"))
         lines.append("protocol: mathprotocol")
+        documents.append(_document("FirewallPolicy", "context", f"mode: {_FIREWALL_MODES[protocol]}"))
+        lines.append("firewall: context")
     lines.append("audit: required  # an exchange that could not be proven later does not take place")
     documents += [_document("Route", name, f"prefix: {prefix}", *lines) for name, prefix in ROUTES.items()]
     return "---\n".join(documents)

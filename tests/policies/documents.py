@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, Restoration, ToolRestore
 from policies.airlock.labels import Profile
+from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
@@ -22,6 +23,7 @@ ROUTES = st.builds(
     st.sampled_from(UnknownEndpoint),
     st.sampled_from(AuditMode),
     st.integers(1, 1 << 30),
+    NAMES,
 )
 PROTOCOLS = st.builds(
     ProtocolConfig,
@@ -32,6 +34,7 @@ PROTOCOLS = st.builds(
     ban_seconds=st.floats(0, 1000),
     max_answer=st.integers(16, 1 << 26),
 )
+FIREWALLS = st.builds(FirewallConfig, st.sampled_from(FirewallMode), st.floats(0.1, 10))
 AIRLOCKS = st.builds(
     AirlockConfig,
     profile=st.sampled_from(Profile),
@@ -47,5 +50,5 @@ AIRLOCKS = st.builds(
 def documents(draw: st.DrawFn) -> Document:
     name = draw(NAMES)
     upstream = st.builds(Upstream, st.just(name), NAMES.map("https://{}.example/v1".format), connect_timeout=SECONDS)
-    body = draw(ROUTES | PROTOCOLS | AIRLOCKS | upstream)
+    body = draw(ROUTES | PROTOCOLS | FIREWALLS | AIRLOCKS | upstream)
     return Document(name, body, draw(st.none() | SECONDS))

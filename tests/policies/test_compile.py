@@ -6,6 +6,8 @@ from policies.airlock.config import Action, AirlockConfig, Restoration, ToolRest
 from policies.airlock.labels import Label, Profile
 from policies.compile import Part, assemble, build, compile_documents
 from policies.errors import ReferenceMissingError
+from policies.firewall import FirewallPolicy
+from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.snapshot import AuditMode, PolicySnapshot, UnknownEndpoint, Upstream
 from policies.spec import Document, RouteSpec
@@ -103,6 +105,25 @@ def test_expired_protocol_policy_enforces() -> None:
 
     assert strict is not None
     assert strict.body == ProtocolConfig(mode=ProtocolMode.ENFORCE, ban_seconds=9)
+
+
+def test_expired_firewall_blocks_at_a_threshold_that_is_not_laxer() -> None:
+    for relaxed, threshold in ((0.7, 0.7), (5.0, 1.0)):
+        strict = stricter(Document("x", FirewallConfig(FirewallMode.MONITOR, relaxed), ttl=60))
+
+        assert strict is not None
+        assert strict.body == FirewallConfig(FirewallMode.BLOCK, threshold)
+
+
+@pytest.mark.slow
+def test_firewall_stands_between_the_protocol_and_the_airlock() -> None:
+    firewall = Document("wall", FirewallConfig(threshold=0.9))
+    everything = route("all", "/", airlock="hipaa", protocol="strict", firewall="wall")
+
+    (found,) = compiled(UPSTREAM, AIRLOCK, PROTOCOL, firewall, everything).routes
+
+    assert [policy.name for policy in found.pipeline.policies] == ["mathprotocol", "firewall", "airlock"]
+    assert isinstance(found.pipeline.policies[1], FirewallPolicy)
 
 
 @pytest.mark.parametrize("document", [UPSTREAM, route("all", "/")])

@@ -14,6 +14,7 @@ from policies import spec_yaml
 from policies.airlock.config import Action, AirlockConfig, Caps, Restoration, ToolRestore
 from policies.airlock.labels import Label
 from policies.errors import Finding, SpecError
+from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
@@ -100,6 +101,7 @@ def test_every_setting_can_be_said() -> None:
     [
         (SPECS[Kind.UPSTREAM], Upstream),
         (SPECS[Kind.PROTOCOL], ProtocolConfig),
+        (SPECS[Kind.FIREWALL], FirewallConfig),
         (SPECS[Kind.ROUTE], RouteSpec),
         (AirlockModel, AirlockConfig),
         (RestorationModel, Restoration),

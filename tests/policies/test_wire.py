@@ -13,6 +13,7 @@ from policies import wire
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
 from policies.errors import ConfigError, WireError
+from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
@@ -25,6 +26,8 @@ def example(kind: Kind) -> Document:
             return Document("one", Upstream("one", "https://model.example"))
         case Kind.PROTOCOL:
             return Document("one", ProtocolConfig())
+        case Kind.FIREWALL:
+            return Document("one", FirewallConfig())
         case Kind.AIRLOCK:
             return Document("one", AirlockConfig())
         case Kind.ROUTE:

@@ -89,9 +89,10 @@ class Route(_message.Message):
     UNKNOWN_ENDPOINT_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     MAX_BODY_FIELD_NUMBER: _builtins.int
+    FIREWALL_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
     upstream: _builtins.str
-    """Names of an Upstream, an AirlockPolicy or "none", a ProtocolPolicy or "none"."""
+    """Names of an Upstream, an AirlockPolicy or "none", a ProtocolPolicy or "none", a FirewallPolicy or "none"."""
     airlock: _builtins.str
     protocol: _builtins.str
     strip_prefix: _builtins.bool
@@ -99,6 +100,7 @@ class Route(_message.Message):
     audit: _builtins.str
     max_body: _builtins.int
     """Bytes."""
+    firewall: _builtins.str
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pair]: ...
     def __init__(
@@ -113,15 +115,18 @@ class Route(_message.Message):
         unknown_endpoint: _builtins.str | None = ...,
         audit: _builtins.str | None = ...,
         max_body: _builtins.int | None = ...,
+        firewall: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "headers", b"headers", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "headers", b"headers", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__airlock: _TypeAlias = _typing.Literal["airlock"]  # noqa: Y015
     _WhichOneofArgType__airlock: _TypeAlias = _typing.Literal["_airlock", b"_airlock"]  # noqa: Y015
     _WhichOneofReturnType__audit: _TypeAlias = _typing.Literal["audit"]  # noqa: Y015
     _WhichOneofArgType__audit: _TypeAlias = _typing.Literal["_audit", b"_audit"]  # noqa: Y015
+    _WhichOneofReturnType__firewall: _TypeAlias = _typing.Literal["firewall"]  # noqa: Y015
+    _WhichOneofArgType__firewall: _TypeAlias = _typing.Literal["_firewall", b"_firewall"]  # noqa: Y015
     _WhichOneofReturnType__max_body: _TypeAlias = _typing.Literal["max_body"]  # noqa: Y015
     _WhichOneofArgType__max_body: _TypeAlias = _typing.Literal["_max_body", b"_max_body"]  # noqa: Y015
     _WhichOneofReturnType__prefix: _TypeAlias = _typing.Literal["prefix"]  # noqa: Y015
@@ -138,6 +143,8 @@ class Route(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__airlock) -> _WhichOneofReturnType__airlock | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__audit) -> _WhichOneofReturnType__audit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__firewall) -> _WhichOneofReturnType__firewall | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_body) -> _WhichOneofReturnType__max_body | None: ...
     @_typing.overload
@@ -219,6 +226,36 @@ class ProtocolPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt_version) -> _WhichOneofReturnType__system_prompt_version | None: ...
 
 Global___ProtocolPolicy: _TypeAlias = ProtocolPolicy  # noqa: Y015
+
+@_typing.final
+class FirewallPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    threshold: _builtins.float
+    """Score from which a prompt is suspected."""
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str | None = ...,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "_threshold", b"_threshold", "mode", b"mode", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "_threshold", b"_threshold", "mode", b"mode", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
+    _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mode) -> _WhichOneofReturnType__mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___FirewallPolicy: _TypeAlias = FirewallPolicy  # noqa: Y015
 
 @_typing.final
 class AirlockPolicy(_message.Message):
