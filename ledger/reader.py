@@ -22,7 +22,18 @@ from ledger.rfc6962 import (
     node_hash,
     span_nodes,
 )
-from ledger.tiles import HEIGHT, WIDTH, Bundle, Tile, entry_offsets, parse_tile, right_edge, tile_of, unpack_entries
+from ledger.tiles import (
+    HEIGHT,
+    WIDTH,
+    Bundle,
+    Tile,
+    entry_offsets,
+    parse_tile,
+    right_edge,
+    tile_of,
+    unpack_entries,
+    width_at,
+)
 
 Fetch = Callable[[str], bytes]
 """Resource path -> its bytes. Raises MissingError when there is no such resource."""
@@ -55,11 +66,25 @@ class TreeReader:
         """The entry at `index`."""
         self._check_index(index)
         number, slot = divmod(index, WIDTH)
-        width = min(WIDTH, self.size - number * WIDTH)
-        entry = self._bundle_entries(Bundle(number, width))[slot]
-        if leaf_hash(entry) != self.leaf_hash(index):
-            raise ProofError(f"entry {index} in {Bundle(number, width).path} is not the one that the tree commits to")
+        bundle = Bundle(number, width_at(self.size, 0, number))
+        entry = self._unverified_entries(bundle)[slot]
+        self._check_entry(index, entry, self.leaf_hash(index))
         return entry
+
+    def entries(self, number: int) -> list[bytes]:
+        """The entries of a bundle that this tree has, each the one that the tree commits to."""
+        bundle = Bundle(number, width_at(self.size, 0, number))
+        entries = self._unverified_entries(bundle)
+        committed = self.hashes(Tile(0, *bundle))
+        for slot, entry in enumerate(entries):
+            self._check_entry(number * WIDTH + slot, entry, committed[slot])
+        return entries
+
+    def hashes(self, tile: Tile) -> list[bytes]:
+        """The hashes of a tile that this tree has."""
+        if not tile.width or tile.width != width_at(self.size, tile.level, tile.number):
+            raise ProofError(f"the tree of {self.size} leaves has no tile {tile.path}")
+        return self._tile(tile)[0]
 
     def inclusion_proof(self, index: int) -> list[bytes]:
         """RFC 6962 section 2.1.1: hashes that prove the leaf at `index`, sibling first."""
@@ -78,6 +103,14 @@ class TreeReader:
             raise ProofError(f"a tree of {self.size} leaves never had {size}")
         return self._span(Span(0, size)) if size else EMPTY_ROOT
 
+    def check_edge(self) -> None:
+        """Return if the partial tiles hash to the root: without them nothing else can be authenticated."""
+        self._authentic_edge()
+
+    def _check_entry(self, index: int, entry: bytes, committed: bytes) -> None:
+        if leaf_hash(entry) != committed:
+            raise ProofError(f"entry {index} is not the one that the tree commits to: it was altered")
+
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self.size:
             raise ProofError(f"the tree has {self.size} leaves; there is no leaf {index}")
@@ -92,10 +125,9 @@ class TreeReader:
 
     def _tile(self, tile: Tile) -> Expanded:
         """The verified contents of a tile."""
-        if self._edge is None:
-            self._edge = self._verified_edge()
+        edge = self._authentic_edge()
         if tile.width < WIDTH:
-            return self._edge[tile]
+            return edge[tile]
         if tile in self._kept:
             self._kept.move_to_end(tile)
             return self._kept[tile]
@@ -109,7 +141,9 @@ class TreeReader:
             self._kept.popitem(last=False)
         return expanded
 
-    def _verified_edge(self) -> dict[Tile, Expanded]:
+    def _authentic_edge(self) -> dict[Tile, Expanded]:
+        if self._edge is not None:
+            return self._edge
         edge = {tile: _expand(parse_tile(tile, self._fetch_partial(tile))) for tile in right_edge(self.size)}
         joined: bytes | None = None
         for tile, rows in edge.items():
@@ -119,6 +153,7 @@ class TreeReader:
                     joined = node if joined is None else node_hash(node, joined)
         if (EMPTY_ROOT if joined is None else joined) != self.root:
             raise ProofError(f"the tiles at the edge of the tree of {self.size} leaves do not hash to its root")
+        self._edge = edge
         return edge
 
     def _fetch_partial(self, tile: Tile) -> bytes:
@@ -128,7 +163,7 @@ class TreeReader:
             # tlog-tiles, "Partial Tiles": they may be gone once the tile is full, whose first hashes are the same.
             return self._fetch(Tile(tile.level, tile.number).path)[: tile.width * HASH_SIZE]
 
-    def _bundle_entries(self, bundle: Bundle) -> list[bytes]:
+    def _unverified_entries(self, bundle: Bundle) -> list[bytes]:
         try:
             return unpack_entries(self._fetch(bundle.path), bundle.width)
         except MissingError:

@@ -70,6 +70,11 @@ def parse_path(path: str) -> Resource:
     return resource
 
 
+def width_at(size: int, level: int, number: int) -> int:
+    """How many hashes the tile has in a tree of `size` leaves, 0 to 256. Level 0 holds for entry bundles too."""
+    return max(0, min(WIDTH, (size >> (HEIGHT * level)) - number * WIDTH))
+
+
 def right_edge(size: int) -> list[Tile]:
     """The partial tiles of a tree of `size` leaves, lowest level first."""
     tiles, level = [], 0
@@ -101,7 +106,7 @@ def tile_of(node: Node, size: int) -> tuple[Tile, int]:
     """The tile of a tree of `size` leaves that `node` can be computed from, and the first slot that it covers."""
     level, below = divmod(node.level, HEIGHT)
     number, slot = divmod(node.number << below, WIDTH)
-    return Tile(level, number, min(WIDTH, (size >> (HEIGHT * level)) - number * WIDTH)), slot
+    return Tile(level, number, width_at(size, level, number)), slot
 
 
 # --- contents ---

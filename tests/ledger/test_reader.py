@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ledger.errors import LedgerError, MalformedError, MissingError, ProofError
 from ledger.reader import TreeReader
 from ledger.rfc6962 import EMPTY_ROOT, leaf_hash, tree_root, verify_consistency, verify_inclusion
+from ledger.tiles import Tile
 from tests.ledger.trees import TiledTree
 
 TREE = TiledTree([1, 255, 44, 700, 65_600 - 1000, 777])
@@ -131,6 +132,13 @@ def test_what_the_tree_does_not_have_is_an_error() -> None:
     for size in (-1, TREE.size + 1):
         with pytest.raises(ProofError):
             READER.root_at(size)
+
+
+def test_only_tiles_of_this_tree_can_be_read() -> None:
+    assert READER.hashes(Tile(2, 0, 1)) == [READER.root_at(65_536)]
+    for tile in (Tile(0, 0, 5), Tile(3, 0, 0), Tile(3, 0, 1), Tile(0, 10_000)):
+        with pytest.raises(ProofError, match="no tile"):
+            READER.hashes(tile)
 
 
 def test_wrong_root_is_noticed() -> None:

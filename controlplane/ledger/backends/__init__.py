@@ -1,0 +1,1 @@
+"""Where logs can be kept: one module for each kind of storage."""

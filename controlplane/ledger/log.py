@@ -1,0 +1,160 @@
+"""One log and its commit order: read this first.
+
+    1 fold the new leaves into tiles, compute the root
+    2 stage every object of the growth in one durable bundle
+    3 sign the checkpoint; it does not leave the process
+    4 swap the lock from the old to the new checkpoint      <- the commit point
+    5 write tiles and bundles, which never change
+    6 publish the checkpoint; from here the leaves may be acknowledged
+    7 delete the staging bundle
+
+The order is Sunlight's. The lock is the only authority on how far the log goes (I1): whoever cannot swap it from the
+checkpoint that he built on is not the writer any more. No tile is written before the lock has moved (I2), because the
+path of a partial tile depends on its size and not on its content: a late write of an abandoned growth would poison the
+log. A crash before 4 leaves nothing but garbage in staging; a crash after 4 is replayed from the bundle.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from controlplane.ledger.errors import ClockError, FatalError, StorageError
+from controlplane.ledger.ports import CHECKPOINT, Backend, Lock
+from controlplane.ledger.recovery import recover
+from controlplane.ledger.signed import SignedCheckpoint, Signers
+from controlplane.ledger.staging import pack_staging, staging_key
+from ledger.checkpoint import Checkpoint
+from ledger.tiles import WIDTH, Bundle, Edge, grow
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], int]
+"""POSIX seconds."""
+
+
+class Growth(NamedTuple):
+    """What one append would write. Nothing of it is on disk yet."""
+
+    edge: Edge
+    tail: list[bytes]
+    objects: dict[str, bytes]
+
+
+class Log:
+    """The one writer of one log. `append` and `publish` must not run at the same time; one task owns them."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        lock: Lock,
+        signers: Signers,
+        clock: Clock,
+        *,
+        committed: SignedCheckpoint,
+        edge: Edge,
+        tail: list[bytes],
+    ) -> None:
+        """Use `Log.load`."""
+        self._backend = backend
+        self._lock = lock
+        self._signers = signers
+        self._clock = clock
+        self._edge = edge
+        self._tail = tail
+        """Entries of the partial bundle, each behind its length."""
+        self._committed = committed
+        """What the lock holds."""
+        self._broken: FatalError | None = None
+        self.published = committed
+        """What every reader may see, and the only tree that leaves are acknowledged in (I7)."""
+
+    @property
+    def size(self) -> int:
+        """Leaves that are committed."""
+        return self._edge.size
+
+    async def append(self, entries: Sequence[bytes], hashes: Sequence[bytes]) -> int:
+        """Commit entries and return the index of the first: steps 1 to 5. `publish` must follow.
+
+        `entries` are packed, each behind its uint16 length; `hashes` are their leaf hashes. Raises ClockError or
+        StorageError when nothing was committed and the same call may be repeated; FatalError when this object must not
+        be used again: the next `load` finds out what happened.
+        """
+        self._check_usable()
+        if self.published is not self._committed:
+            raise ValueError("publish what was committed before appending more")
+        now = self._clock()
+        if now < self._committed.time:
+            # I6. A checkpoint from before its predecessor would make every witness refuse this log.
+            raise ClockError(
+                f"the clock says {now}, the last checkpoint was signed at {self._committed.time}: waiting for it"
+            )
+        growth = await asyncio.to_thread(self._grow, entries, hashes)
+        checkpoint = Checkpoint(self._signers.origin, growth.edge.size, growth.edge.root)
+        key = staging_key(checkpoint.size, checkpoint.root)
+        await self._backend.put({key: await asyncio.to_thread(pack_staging, growth.objects)})
+        signed = await asyncio.to_thread(self._signers.sign, checkpoint, now)
+        try:
+            await self._swap(signed.note)
+            # From here a crash is recoverable and the growth irrevocable: the lock names it, staging holds it.
+            await self._backend.put(growth.objects)
+        except BaseException as error:
+            # Whatever happened, cancellation included: this object does not know any more what is stored.
+            self._broken = (
+                error if isinstance(error, FatalError) else FatalError(f"stopped after the commit: {error!r}")
+            )
+            if isinstance(error, StorageError):
+                raise self._broken from error
+            raise
+        first = self._edge.size
+        self._edge, self._tail = growth.edge, growth.tail
+        self._committed = signed
+        return first
+
+    async def publish(self) -> None:
+        """Let readers see what is committed: steps 6 and 7. Raises StorageError; then it must be called again."""
+        self._check_usable()
+        committed = self._committed
+        await self._backend.replace(CHECKPOINT, committed.note)
+        self.published = committed
+        try:
+            await self._backend.delete([staging_key(committed.checkpoint.size, committed.checkpoint.root)])
+        except StorageError as error:
+            logger.warning("staging bundle is left behind", extra={"error": str(error)})
+
+    def _check_usable(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _grow(self, entries: Sequence[bytes], hashes: Sequence[bytes]) -> Growth:
+        edge, tiles = grow(self._edge, hashes)
+        objects = {tile.path: data for tile, data in tiles}
+        held = [*self._tail, *entries]
+        number = self._edge.size // WIDTH
+        for at in range(0, len(held), WIDTH):
+            bundle = held[at : at + WIDTH]
+            objects[Bundle(number + at // WIDTH, len(bundle)).path] = b"".join(bundle)
+        return Growth(edge, held[len(held) - len(held) % WIDTH :], objects)
+
+    async def _swap(self, note: bytes) -> None:
+        try:
+            await self._lock.swap(self._committed.note, note)
+        except StorageError as error:
+            # I3: the swap may have happened although it failed. Ours in the lock means yes. Anything else is not
+            # certain even if it is the old value, because the swap may still be under way.
+            try:
+                held = await self._lock.fetch()
+            except StorageError:
+                held = None
+            if held != note:
+                raise FatalError(f"it is not known whether the lock was swapped: {error}") from error
+
+    @classmethod
+    async def load(cls, backend: Backend, lock: Lock, signers: Signers, clock: Clock) -> "Log":
+        """The log as it stands, after finishing what a crash interrupted.
+
+        Raises NoLogError, DamagedLogError, or StorageError (try again).
+        """
+        found = await recover(backend, lock, signers)
+        return cls(backend, lock, signers, clock, committed=found.head, edge=found.edge, tail=found.tail)

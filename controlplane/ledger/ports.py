@@ -1,0 +1,48 @@
+"""What a log needs from storage: objects that are written once, one that is replaced, and a lock that is swapped.
+
+Tiles and bundles need no more than a bucket; the lock needs compare-and-swap and nothing else, and is the only
+authority on how far the log goes. An implementation may fail in any way at any moment, as long as it tells so with
+the errors below.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+CHECKPOINT: Final = "checkpoint"
+"""Key of the one object that is replaced: the published checkpoint."""
+
+
+class Backend(Protocol):
+    """Objects by key. Keys are relative paths, as in `tile/0/x001/067` and `checkpoint`."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The object, or None. Raises StorageError."""
+
+    async def put(self, objects: Mapping[str, bytes]) -> None:
+        """Store objects that never change. On return all of them are durable.
+
+        An object that is there already is accepted if it is byte-identical. Raises ConflictError if it is not,
+        StorageError (then any subset may be stored, now or later), or LostWritesError.
+        """
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Store an object that changes, durably and atomically. Raises like `put`."""
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is not there is no error. Not durable. Raises StorageError."""
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Keys that begin with `prefix`, which ends in a slash, in no order. Raises StorageError."""
+
+
+class Lock(Protocol):
+    """One small value that is only ever swapped: the last signed checkpoint of one log."""
+
+    async def fetch(self) -> bytes | None:
+        """The value, or None if it was never created. Raises StorageError."""
+
+    async def swap(self, old: bytes, new: bytes) -> None:
+        """Put `new` in place of exactly `old`, durably: the commit point of a log.
+
+        Raises ConflictError if the value is not `old`, and StorageError when it is not known whether it was swapped.
+        """

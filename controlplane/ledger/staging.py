@@ -1,0 +1,53 @@
+"""The staging bundle: every object of one growth in a single file, so that one fsync makes a growth recoverable.
+
+    repeated: u16 length of key || key || u32 length of object || object
+    then: SHA-256 over all that comes before
+
+It is written before the lock moves and deleted after the checkpoint is published. A crash in between is replayed.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Final
+
+from controlplane.ledger.errors import DamagedLogError
+
+PREFIX: Final = ".state/staging/"
+_DIGEST: Final = 32
+
+
+def staging_key(size: int, root: bytes) -> str:
+    """Where the growth to this tree is staged."""
+    return f"{PREFIX}{size}-{root.hex()}"
+
+
+def staged_size(key: str) -> int:
+    """The size of the tree that a staging key names; 0 for a name that this module never wrote."""
+    size = key.removeprefix(PREFIX).partition("-")[0]
+    return int(size) if size.isascii() and size.isdigit() else 0
+
+
+def pack_staging(objects: Mapping[str, bytes]) -> bytes:
+    """The bundle of these objects."""
+    parts: list[bytes] = []
+    for key, data in objects.items():
+        encoded = key.encode()
+        parts += (len(encoded).to_bytes(2, "big"), encoded, len(data).to_bytes(4, "big"), data)
+    packed = b"".join(parts)
+    return packed + sha256(packed).digest()
+
+
+def unpack_staging(data: bytes) -> dict[str, bytes]:
+    """The objects of a bundle. Raises DamagedLogError unless every byte is as it was written."""
+    packed, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if sha256(packed).digest() != digest:
+        raise DamagedLogError("the staging bundle is damaged: its checksum is wrong")
+    objects, at = {}, 0
+    while at < len(packed):
+        key_end = at + 2 + int.from_bytes(packed[at : at + 2], "big")
+        data_end = key_end + 4 + int.from_bytes(packed[key_end : key_end + 4], "big")
+        if data_end > len(packed):
+            raise DamagedLogError("the staging bundle is damaged: an object ends beyond it")
+        objects[packed[at + 2 : key_end].decode(errors="replace")] = packed[key_end + 4 : data_end]
+        at = data_end
+    return objects

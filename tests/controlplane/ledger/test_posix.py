@@ -1,0 +1,250 @@
+"""A log on a real file system: durable order, exclusive writers, refusal after a lost write."""
+
+import errno
+import multiprocessing
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.ledger.backends import posix
+from controlplane.ledger.backends.posix import PosixStorage, remote_file_system
+from controlplane.ledger.errors import ConflictError, LostWritesError, StorageError
+from controlplane.ledger.log import Log
+from tests.controlplane.ledger.logs import FAST, NOW, numbered, packed
+
+EMPTY = FAST.sign_empty(NOW).note
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    posix.create(tmp_path / "log", EMPTY)
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def storage(directory: Path) -> Iterator[PosixStorage]:
+    opened = PosixStorage(directory)
+    yield opened
+    opened.close()
+
+
+async def test_log_survives_closing_and_opening(directory: Path) -> None:
+    for count in (5, 300, 1):
+        storage = PosixStorage(directory)
+        log = await Log.load(storage, storage, FAST, lambda: NOW)
+        await log.append(*packed(numbered(log.size, count)))
+        await log.publish()
+        storage.close()
+
+    assert log.size == 306
+    assert (directory / "tile/0/000").stat().st_size == 8192
+    assert sorted(p.name for p in (directory / "tile/entries/001.p").iterdir()) == ["49", "50"]
+    assert list((directory / ".state/tmp").iterdir()) == []
+
+
+async def test_objects_are_read_only_for_everybody(storage: PosixStorage, directory: Path) -> None:
+    await storage.put({"tile/0/000.p/1": b"x" * 32})
+
+    assert stat.S_IMODE((directory / "tile/0/000.p/1").stat().st_mode) == 0o444
+
+
+async def test_identical_object_is_accepted_and_another_is_a_conflict(storage: PosixStorage) -> None:
+    await storage.put({"tile/0/000": b"a"})
+    await storage.put({"tile/0/000": b"a", "tile/0/001": b"b"})
+
+    with pytest.raises(ConflictError, match="tile/0/000"):
+        await storage.put({"tile/0/000": b"b"})
+    assert await storage.get("tile/0/000") == b"a"
+
+
+async def test_missing_objects_are_none_and_deleting_them_is_no_error(storage: PosixStorage) -> None:
+    assert await storage.get("tile/0/000") is None
+    await storage.delete(["tile/0/000"])
+    assert await storage.keys("tile/0/000.p/") == []
+
+
+async def test_directory_of_partials_goes_with_the_last_of_them(storage: PosixStorage, directory: Path) -> None:
+    await storage.put({"tile/0/000.p/1": b"a", "tile/0/000.p/2": b"b"})
+    assert sorted(await storage.keys("tile/0/000.p/")) == ["tile/0/000.p/1", "tile/0/000.p/2"]
+
+    await storage.delete(["tile/0/000.p/1"])
+    assert (directory / "tile/0/000.p").is_dir()
+    await storage.delete(["tile/0/000.p/2"])
+
+    assert not (directory / "tile/0/000.p").exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../x", "tile/../../x", ".state/lock", "tile//x", ".hidden", "a\0b"]
+)
+async def test_keys_cannot_leave_the_log(storage: PosixStorage, key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        await storage.get(key)
+
+
+async def test_swap_is_refused_unless_the_lock_is_what_was_expected(storage: PosixStorage) -> None:
+    with pytest.raises(ConflictError):
+        await storage.swap(b"something else", b"new")
+
+    await storage.swap(EMPTY, b"new")
+
+    assert await storage.fetch() == b"new"
+
+
+# --- creation (I8) ---
+
+
+def test_nothing_is_created_over_anything(directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="not empty"):
+        posix.create(directory, EMPTY)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(ConflictError, match="not empty"):
+        posix.create(tmp_path / "other", EMPTY)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConflictError, match="not empty"):
+        posix.create(tmp_path / "file", EMPTY)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "log", "other"]
+
+
+def test_empty_directory_may_become_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    assert not posix.exists(tmp_path / "log")
+
+    posix.create(tmp_path / "log", EMPTY)
+
+    assert posix.exists(tmp_path / "log")
+
+
+@pytest.mark.parametrize("half", ["checkpoint", ".state/lock"])
+def test_half_a_log_counts_as_there(directory: Path, half: str) -> None:
+    (directory / half).unlink()
+
+    assert posix.exists(directory)
+
+
+# --- exclusion ---
+
+
+def _try_to_open(directory: Path, outcome: "multiprocessing.Queue[str]") -> None:
+    try:
+        PosixStorage(directory).close()
+        outcome.put("opened")
+    except ConflictError:
+        outcome.put("conflict")
+
+
+def test_second_process_cannot_open_the_log(storage: PosixStorage, directory: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    outcome = context.Queue()
+    process = context.Process(target=_try_to_open, args=(directory, outcome))
+
+    process.start()
+    process.join(20)
+
+    assert outcome.get(timeout=5) == "conflict"
+
+
+def test_same_process_cannot_open_it_twice_but_may_after_closing(directory: Path) -> None:
+    first = PosixStorage(directory)
+    with pytest.raises(ConflictError, match="another process"):
+        PosixStorage(directory)
+    first.close()
+
+    PosixStorage(directory).close()
+
+
+def test_leftovers_of_a_killed_process_are_removed(directory: Path) -> None:
+    (directory / ".state/tmp").mkdir()
+    (directory / ".state/tmp/half-written").write_bytes(b"x")
+
+    PosixStorage(directory).close()
+
+    assert list((directory / ".state/tmp").iterdir()) == []
+
+
+def test_log_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        PosixStorage(tmp_path / "nothing")
+
+
+# --- durability ---
+
+
+class Disk:
+    """fsync that fails when told to, and remembers what it was asked to sync."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.synced: list[str] = []
+
+    def fsync(self, descriptor: int) -> None:
+        self.synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if self.failing:
+            raise OSError(errno.EIO, "I/O error")
+
+
+async def test_after_a_failed_fsync_nothing_is_tried_again(directory: Path) -> None:
+    # tessera#749: after a failed fsync the pages may be clean and lost, and a second fsync succeeds without them.
+    disk = Disk()
+    storage = PosixStorage(directory, sync=disk.fsync)
+    disk.failing = True
+    with pytest.raises(LostWritesError):
+        await storage.put({"tile/0/000": b"x"})
+    disk.failing = False
+
+    for operation in (
+        storage.put({"tile/0/001": b"x"}),
+        storage.replace("checkpoint", b"x"),
+        storage.swap(EMPTY, b"x"),
+        storage.get("checkpoint"),
+    ):
+        with pytest.raises(LostWritesError):
+            await operation
+    storage.close()
+    assert (directory / "checkpoint").read_bytes() == EMPTY
+
+
+async def test_every_file_and_every_directory_is_synced_before_put_returns(directory: Path) -> None:
+    disk = Disk()
+    storage = PosixStorage(directory, sync=disk.fsync)
+
+    await storage.put({"tile/0/x001/000": b"a", "tile/entries/000.p/7": b"b"})
+
+    places = [path for path in disk.synced if "/tmp/" not in path.removeprefix(str(directory))]
+    files = [path for path in disk.synced if "/.state/tmp/" in path]
+    assert len(files) == 2
+    wanted = {f"{directory}/tile/0/x001", f"{directory}/tile/entries/000.p"}
+    assert set(places[-2:]) == wanted
+    # New directories are durable in their parents as well.
+    assert {f"{directory}/{p}" for p in ("", "tile", "tile/0", "tile/entries")} <= {
+        p + "/" * (p == str(directory)) for p in places
+    }
+    assert max(disk.synced.index(file) for file in files) < min(disk.synced.index(place) for place in wanted)
+    storage.close()
+
+
+async def test_full_disk_is_an_error_that_may_pass(directory: Path) -> None:
+    storage = PosixStorage(directory)
+    (directory / "tile").write_bytes(b"in the way")
+
+    with pytest.raises(StorageError):
+        await storage.put({"tile/0/000": b"x"})
+    (directory / "tile").unlink()
+    await storage.put({"tile/0/000": b"x"})
+
+    storage.close()
+
+
+def test_network_file_system_is_told_by_the_innermost_mount() -> None:
+    # workerd#6780: locks and fsync on NFS are not what a log needs.
+    mounts = "1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / /srv/shared\\040logs rw - nfs4 server:/x rw\n"
+
+    assert remote_file_system(Path("/srv/shared logs/log"), mounts) == "nfs4"
+    assert (
+        remote_file_system(Path("/srv/shared logs/log"), mounts + "3 2 0:3 / /srv/shared\\040logs/log rw - xfs /y rw")
+        == ""
+    )
+    assert remote_file_system(Path("/srv/other"), mounts) == ""
