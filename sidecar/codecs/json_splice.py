@@ -20,7 +20,6 @@ _SCALAR: Final = re.compile(rb"[^\]},: \t\r\n]++")
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _COMMA: Final = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _QUOTE: Final = 0x22
 _OPENING: Final = b"{["
 
@@ -46,29 +45,30 @@ def splice(document: bytes, replacements: Iterable[Replacement]) -> bytes:
     return b"".join(pieces)
 
 
-def replacements(document: bytes, edits: Mapping[Path, str]) -> list[Replacement]:
-    """The replacements that put each text at its path. A number or other scalar there becomes a string.
+def replacements(document: bytes, edits: Mapping[Path, str | int]) -> list[Replacement]:
+    """The replacements that put each text or integer at its path, whatever scalar stands there.
 
     Paths may lead through `Nested.DOCUMENT` into a document held by a string; that string is then written anew, its
     content again changed only at the edits. Raises `KeyError` for a path that is not in the document.
     """
-    here: dict[Path, str] = {}
-    inside: dict[Path, dict[Path, str]] = {}
-    for path, text in edits.items():
+    here: dict[Path, str | int] = {}
+    inside: dict[Path, dict[Path, str | int]] = {}
+    for path, value in edits.items():
         if Nested.DOCUMENT in path:
             border = path.index(Nested.DOCUMENT)
-            inside.setdefault(path[:border], {})[path[border + 1 :]] = text
+            inside.setdefault(path[:border], {})[path[border + 1 :]] = value
         else:
-            here[path] = text
+            here[path] = value
     starts = locate(document, [*here, *inside])
     made: list[Replacement] = []
-    for path, text in here.items():
-        made.append((starts[path], value_end(document, starts[path]), quoted(text)))
+    for path, value in here.items():
+        new = written(value) if isinstance(value, str) else b"%d" % value
+        made.append((starts[path], value_end(document, starts[path]), new))
     for path, inner_edits in inside.items():
         start = starts[path]
         end = value_end(document, start)
         inner = text_of(document[start:end]).encode()
-        made.append((start, end, quoted(splice(inner, replacements(inner, inner_edits)).decode())))
+        made.append((start, end, written(splice(inner, replacements(inner, inner_edits)).decode())))
     return made
 
 
@@ -119,16 +119,12 @@ def text_of(string: bytes) -> str:
         return str(json.loads(string))
 
 
-def quoted(text: str) -> bytes:
-    """`text` as a JSON string: UTF-8, escaped only where it must be, lone surrogates as `\\udXXX`."""
+def written(value: object) -> bytes:
+    """`value` as compact JSON in UTF-8, escaped only where it must be, lone surrogates as `\\udXXX`."""
     try:
-        return msgspec.json.encode(text)
+        return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        # Two halves that meet again join to one character on the reader's side.
-        parts = _LONE_SURROGATE.split(text)
-        halves = [f"\\u{ord(half):04x}" for half in _LONE_SURROGATE.findall(text)] + [""]
-        escaped = (msgspec.json.encode(part)[1:-1] + half.encode() for part, half in zip(parts, halves, strict=True))
-        return b'"' + b"".join(escaped) + b'"'
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _span(replacement: Replacement) -> tuple[int, int]:

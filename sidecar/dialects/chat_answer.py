@@ -7,9 +7,8 @@ citations are left: a client may fetch them, and a restored value would leave wi
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from policies.model import Channel, ChannelKind, Path
+from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.lanes import Lane, Lanes
@@ -32,10 +31,12 @@ _COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fi
 class ChatStream:
     """The chunks of one streamed chat completion."""
 
-    __slots__ = ("_latest", "_tools")
+    __slots__ = ("_cited", "_latest", "_tools")
 
     def __init__(self) -> None:
         self._latest: Mapping[str, Json] = {}
+        self._cited = 0
+        """Citations so far; numbers their titles."""
         self._tools: dict[tuple[int, int], str] = {}
         """Names of called tools by choice and call index: only the first fragment of a call has it."""
 
@@ -57,6 +58,7 @@ class ChatStream:
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
                 named = channel._replace(tool=self._tools.get((index, channel.sub), channel.tool))
                 reading.pieces.append((path, lanes.lane(named), text))
+            self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, reading)
             if members(choice).get("finish_reason"):
                 reading.ends.append(index)
         return reading
@@ -72,19 +74,43 @@ class ChatStream:
         """A chunk with one delta, in the name of the answer it belongs to."""
         chunk = {name: self._latest[name] for name in _COMMON if name in self._latest}
         choice = {"index": lane.channel.position, "delta": _delta(lane.channel, text), "finish_reason": None}
-        return new_event(msgspec.json.encode({**chunk, "choices": [choice]}))
+        return new_event(written({**chunk, "choices": [choice]}))
 
 
 class ChatBody:
     """One whole chat completion."""
 
-    def read(self, body: Mapping[str, Json]) -> list[tuple[Path, Channel, str]]:
+    def read(self, body: Mapping[str, Json]) -> Reading:
         """Every text of every choice."""
-        found: list[tuple[Path, Channel, str]] = []
+        reading = Reading()
         choices = body.get("choices")
+        cited = 0
         for at, choice in enumerate(choices if isinstance(choices, list) else []):
-            found += _texts(members(choice).get("message"), ("choices", at, "message"), _index(members(choice), at))
-        return found
+            message, index = members(choice).get("message"), _index(members(choice), at)
+            path: Path = ("choices", at, "message")
+            reading.wholes += _texts(message, path, index)
+            cited += _citations(members(message), path, index, cited, reading)
+        return reading
+
+
+def _citations(said: Mapping[str, Json], path: Path, choice: int, cited: int, reading: Reading) -> int:
+    """Add titles and offsets of the citations in a message or delta; how many there are."""
+    annotations = said.get("annotations")
+    if not isinstance(annotations, list):
+        return 0
+    for at, annotation in enumerate(annotations):
+        citation = members(members(annotation).get("url_citation"))
+        where = (*path, "annotations", at, "url_citation")
+        title = citation.get("title")
+        if isinstance(title, str):
+            channel = Channel(ChannelKind.TEXT, choice, 1 + cited + at)
+            reading.wholes.append(((*where, "title"), channel, title))
+        for name in ("start_index", "end_index"):
+            offset = citation.get(name)
+            if isinstance(offset, int) and not isinstance(offset, bool):
+                content = Channel(ChannelKind.TEXT, choice)
+                reading.offsets.append(((*where, name), content, offset, name == "end_index"))
+    return len(annotations)
 
 
 def _texts(said: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str]]:

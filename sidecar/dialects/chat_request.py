@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from policies.model import Forward, Path, Role, UnreadablePart
-from sidecar.codecs.json_splice import Replacement, locate, quoted, replacements
+from sidecar.codecs.json_splice import Replacement, locate, replacements, written
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.leaves import Leaves, members
 
@@ -72,9 +72,9 @@ def place_system_prompt(body: bytes, tree: Mapping[str, Json], verdict: Forward)
             joined = prompt + "\n\n" + verdict.edits.get(path, content)
             return replacements(body, {**verdict.edits, path: joined})
         if isinstance(content, list):
-            part = b'{"type":"text","text":' + quoted(prompt) + b"}"
+            part = b'{"type":"text","text":' + written(prompt) + b"}"
             return [*replacements(body, verdict.edits), prepend(body, path, part, follow=bool(content))]
-    message = b'{"role":"system","content":' + quoted(prompt) + b"}"
+    message = b'{"role":"system","content":' + written(prompt) + b"}"
     return [*replacements(body, verdict.edits), prepend(body, ("messages",), message, follow=bool(messages))]
 
 

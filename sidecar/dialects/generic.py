@@ -89,9 +89,9 @@ class GenericStream:
 class GenericBody:
     """A JSON answer of any shape."""
 
-    def read(self, body: Mapping[str, Json]) -> list[tuple[Path, Channel, str]]:
+    def read(self, body: Mapping[str, Json]) -> Reading:
         """Every string."""
-        return _texts(body, 0)
+        return Reading(wholes=_texts(body, 0))
 
 
 def _collect(body: Mapping[str, Json], leaves: Leaves) -> None:

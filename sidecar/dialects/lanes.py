@@ -4,24 +4,30 @@ A lane is a channel with its state. Pieces of a lane may end in half a surrogate
 half comes: policies see characters, whatever the model server's tokeniser did.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
-from policies.model import Channel, Deny
+from policies.model import Channel, ChannelKind, Deny
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError, Restore
+from sidecar.dialects.offsets import OffsetMap
 
 _MAX_LANES: Final = 4096
 """Channels of one answer. The field's upper bound for `n` is 128; each lane costs the policies memory."""
+
+_WORD: Final = re.compile(r"\s*\S+|\s+")
 
 
 class Lane:
     """One channel of an answer."""
 
-    __slots__ = ("_half", "_restore", "channel", "ended")
+    __slots__ = ("_half", "_restore", "channel", "ended", "offsets")
 
     def __init__(self, channel: Channel, restore: Restore) -> None:
         self.channel = channel
         self.ended = False
+        self.offsets: OffsetMap | None = None
+        """Where characters moved to, if anyone may ask."""
         self._restore = restore
         self._half = ""
 
@@ -40,6 +46,8 @@ class Lane:
         self.ended = last
         if isinstance(released, Deny):
             raise AnswerRefusedError(released)
+        if self.offsets is not None:
+            self.offsets.note(piece, released)
         return released
 
     def _whole(self, piece: str, *, last: bool) -> str:
@@ -70,11 +78,17 @@ class Lanes:
             if len(self._lanes) >= _MAX_LANES:
                 raise MalformedAnswerError(f"more than {_MAX_LANES} channels in one answer")
             lane = self._lanes[key] = Lane(channel, self._restore)
+            if channel.kind is ChannelKind.TEXT:
+                lane.offsets = OffsetMap()  # text is what citations count
         return lane
 
-    def whole(self, channel: Channel, text: str) -> str:
-        """What the client may have of a channel that comes in one piece."""
-        return Lane(channel, self._restore).release(text, last=True)
+    def whole(self, channel: Channel, text: str, *, counted: bool = False) -> str:
+        """What the client may have of a channel that is one text. Only if `counted`, the lane and its `offsets` are
+        kept, and the text goes through word by word to make them as fine as can be."""
+        if not counted:
+            return Lane(channel, self._restore).release(text, last=True)
+        lane = self.lane(channel)
+        return "".join([lane.release(word) for word in _WORD.findall(text)]) + lane.release("", last=True)
 
     def open(self, position: int | None = None) -> Iterator[Lane]:
         """The lanes that have begun and not ended, of one position or of all, in order of their beginning."""

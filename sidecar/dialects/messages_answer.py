@@ -7,9 +7,8 @@ refuses a later request that brings them back changed.
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from policies.model import Channel, ChannelKind, Path, Role
+from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.lanes import Lane, Lanes
@@ -71,7 +70,7 @@ class MessageStream:
         else:
             delta = {"type": "text_delta", "text": text}
         event = {"type": "content_block_delta", "index": lane.channel.position, "delta": delta}
-        return new_event(msgspec.json.encode(event), "content_block_delta")
+        return new_event(written(event), "content_block_delta")
 
     def _numbered(self, channel: Channel) -> Channel:
         self._strings += 1
@@ -103,13 +102,13 @@ class MessageStream:
 class MessageBody:
     """One whole message."""
 
-    def read(self, body: Mapping[str, Json]) -> list[Found]:
+    def read(self, body: Mapping[str, Json]) -> Reading:
         """Every text of every block."""
         content = body.get("content")
         found: list[Found] = []
         for index, block in enumerate(content if isinstance(content, list) else []):
             found += _block(members(block), ("content", index), index)
-        return found + _stopped(body, ())
+        return Reading(wholes=found + _stopped(body, ()))
 
 
 def _block(block: Mapping[str, Json], path: Path, index: int) -> list[Found]:

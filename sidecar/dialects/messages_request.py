@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from policies.model import Forward, Path, Role, UnreadablePart
-from sidecar.codecs.json_splice import Replacement, locate, quoted, replacements
+from sidecar.codecs.json_splice import Replacement, locate, replacements, written
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.chat_request import prepend
 from sidecar.dialects.leaves import Leaves, members
@@ -59,13 +59,13 @@ def place_system_prompt(body: bytes, tree: Mapping[str, Json], verdict: Forward)
         case str():
             return replacements(body, {**verdict.edits, path: prompt + "\n\n" + verdict.edits.get(path, system)})
         case list():
-            block = b'{"type":"text","text":' + quoted(prompt) + b"}"
+            block = b'{"type":"text","text":' + written(prompt) + b"}"
             return [*replacements(body, verdict.edits), prepend(body, path, block, follow=bool(system))]
         case None if "system" in tree:
             return replacements(body, {**verdict.edits, path: prompt})
         case _:
             at = locate(body, [()])[()] + 1
-            member = b'"system":' + quoted(prompt) + (b"," if tree else b"")
+            member = b'"system":' + written(prompt) + (b"," if tree else b"")
             return [*replacements(body, verdict.edits), (at, at, member)]
 
 

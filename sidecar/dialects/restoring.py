@@ -41,11 +41,13 @@ class Reading:
     """Positions whose channels all end with this event."""
     ends_all: bool = False
     """Every channel ends with this event."""
+    offsets: list[tuple[Path, Channel, int, bool]] = field(default_factory=list)
+    """Numbers that count characters of a channel's text, and whether they are the end of a range."""
 
     @property
     def is_one_delta(self) -> bool:
         """Whether there is one piece of one channel and nothing else."""
-        return len(self.pieces) == 1 and not (self.wholes or self.ends or self.ends_all)
+        return len(self.pieces) == 1 and not (self.wholes or self.offsets or self.ends or self.ends_all)
 
 
 class StreamShape(Protocol):
@@ -64,8 +66,8 @@ class StreamShape(Protocol):
 class BodyShape(Protocol):
     """Where a dialect's JSON answer keeps its text."""
 
-    def read(self, body: Mapping[str, Json]) -> list[tuple[Path, Channel, str]]:
-        """Every text of a whole answer."""
+    def read(self, body: Mapping[str, Json]) -> Reading:
+        """Every text of a whole answer; all of it as `wholes`."""
 
 
 class RestoringStream:
@@ -149,9 +151,9 @@ class RestoringStream:
         if len(data.spans) == 1 and reading.is_one_delta:
             self._learn(unit, data, *reading.pieces[0][:2])
 
-    def _edits(self, reading: Reading) -> dict[Path, str]:
+    def _edits(self, reading: Reading) -> dict[Path, str | int]:
         """The strings that change; what the lanes that end here still held goes out first."""
-        edits: dict[Path, str] = {}
+        edits: dict[Path, str | int] = {}
         ending = [lane for lane in self._lanes.open() if reading.ends_all or lane.channel.position in reading.ends]
         last_piece = {lane: at for at, (_, lane, _) in enumerate(reading.pieces)} if ending else {}
         self._released += self._flushed(lane for lane in ending if lane not in last_piece)
@@ -163,6 +165,7 @@ class RestoringStream:
             released = self._lanes.whole(channel, text)
             if released != text:
                 edits[path] = released
+        _shift(reading, self._lanes, edits)
         return edits
 
     def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
@@ -213,11 +216,14 @@ class RestoringBody:
             raise MalformedAnswerError("expected a JSON object as answer")
         self._notes.body(body, self.observed)
         lanes = Lanes(self._restore)
-        edits: dict[Path, str] = {}
-        for path, channel, text in self._shape.read(tree):
-            released = lanes.whole(channel, text)
+        edits: dict[Path, str | int] = {}
+        reading = self._shape.read(tree)
+        counted = {channel for _, channel, _, _ in reading.offsets}
+        for path, channel, text in reading.wholes:
+            released = lanes.whole(channel, text, counted=channel in counted)
             if released != text:
                 edits[path] = released
+        _shift(reading, lanes, edits)
         self.observed.finished = True
         return _edited(body, edits) if edits else body
 
@@ -236,7 +242,16 @@ def _event(data: Data) -> Mapping[str, Json]:
     return event
 
 
-def _edited(document: bytes, edits: Mapping[Path, str]) -> bytes:
+def _shift(reading: Reading, lanes: Lanes, edits: dict[Path, str | int]) -> None:
+    """Let the numbers that count characters follow the characters."""
+    for path, channel, offset, is_end in reading.offsets:
+        offsets = lanes.lane(channel).offsets
+        moved = offset if offsets is None else offsets.at(offset, end=is_end)
+        if moved != offset:
+            edits[path] = moved
+
+
+def _edited(document: bytes, edits: Mapping[Path, str | int]) -> bytes:
     return splice(document, replacements(document, edits))
 
 

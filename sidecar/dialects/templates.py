@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from sidecar.codecs.json_splice import quoted
+from sidecar.codecs.json_splice import written
 from sidecar.dialects.lanes import Lane
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -59,7 +59,7 @@ class Template:
 
     def with_text(self, event: bytes, end: int, text: str) -> bytes:
         """The event with another text."""
-        return self._head + quoted(text) + event[end:]
+        return self._head + written(text) + event[end:]
 
     def _is_tail(self, tail: bytes) -> bool:
         if tail == self._tail:
