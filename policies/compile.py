@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from policies.airlock.config import AirlockConfig
 from policies.airlock.redact import AirlockPolicy
 from policies.errors import ReferenceMissingError
-from policies.firewall import FirewallPolicy, InjectionScanner
+from policies.firewall import FirewallPolicy, injection_scanner
 from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig
 from policies.mathprotocol.policy import ProtocolPolicy
@@ -39,7 +39,7 @@ def build(document: Document, tenant_key: bytes) -> Part:
         case ProtocolConfig():
             return Part(document, ProtocolPolicy(document.body))
         case FirewallConfig():
-            return Part(document, FirewallPolicy(document.body, InjectionScanner()))
+            return Part(document, FirewallPolicy(document.body, injection_scanner()))
         case _:
             return Part(document)
 

@@ -8,6 +8,7 @@ Limits: this is a filter, not a proof. A patient attacker can phrase an order th
 is that answers must be in protocol, that tokens are restored only where policy allows, and that boundaries are random.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,12 @@ class InjectionScanner:
             names += (f"disguise-{disguise}",)
             value += 0.0 if disguise in _HARMLESS_DISGUISES else _DISGUISE
         return Score(round(value, 3), names)
+
+
+@functools.cache
+def injection_scanner() -> InjectionScanner:
+    """The scanner of this process. It depends on nothing but this build, so a second one would only cost a second."""
+    return InjectionScanner()
 
 
 class FirewallPolicy:

@@ -22,6 +22,7 @@ from policies.airlock.config import (
 from policies.airlock.labels import Label, Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.context import ContextRules, Damaged, Presence
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import API_VERSION, NONE, Kind, RouteSpec
@@ -107,6 +108,16 @@ class RouteModel(_Model):
     max_body: Size = Field(32 << 20, description="Of a request body.")
 
 
+class ContextModel(_Model):
+    """CONTEXT as Unicode: always NFC."""
+
+    max_bytes: Size | None = Field(None, description="UTF-8 bytes of a CONTEXT.")
+    max_code_points: StrictInt | None = Field(None, description="Code points of a CONTEXT.")
+    damaged: Damaged | None = Field(None, description="U+FFFD and lone surrogates: keep (as U+FFFD), strip or refuse.")
+    bidi: Presence | None = Field(None, description="Bidirectional controls: keep or strip.")
+    emoji: Presence | None = Field(None, description="Emoji: keep or strip.")
+
+
 class ProtocolModel(_Model):
     """How a route holds its exchanges to MathProtocol."""
 
@@ -119,6 +130,7 @@ class ProtocolModel(_Model):
     max_protocol_retries: StrictInt | None = Field(None, description="Asking again after an invalid answer, 0 to 5.")
     system_prompt_version: StrictInt | None = Field(None, description="Text that teaches the protocol; 0: none.")
     max_answer: StrictInt | None = Field(None, description="Characters of an answer.")
+    context: ContextModel | None = None
 
 
 class FirewallModel(_Model):
@@ -175,7 +187,11 @@ SPECS: Final[Mapping[Kind, type[_Model]]] = {
     Kind.ROUTE: RouteModel,
 }
 
-_NESTED: Final[Mapping[str, type[Any]]] = {"restoration": Restoration, "caps": Caps}
+_NESTED: Final[Mapping[str, type[Any]]] = {
+    "restoration": Restoration,
+    "caps": Caps,
+    "context": ContextRules,
+}
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
     Kind.UPSTREAM: Upstream,
     Kind.PROTOCOL: ProtocolConfig,

@@ -1,11 +1,12 @@
 """What a ProtocolPolicy enforces: the values that the YAML kind of that name compiles to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from policies.errors import refuse
 from policies.mathprotocol.codes import DEFAULT_TRAPS, FIBONACCI, PRIMES, V21_CANARIES, V21_PARAMS, V21_TASKS
+from policies.mathprotocol.context import ContextRules
 
 SYSTEM_PROMPT_VERSIONS: Final = frozenset({1})
 """Versions of the text that teaches a model the protocol (see `prompt.py`)."""
@@ -41,6 +42,8 @@ class ProtocolConfig:
     """Which text teaches the model the protocol; 0: none is added, the application carries its own."""
     max_answer: int = 1 << 20
     """Characters of an answer; a longer one is invalid."""
+    context: ContextRules = field(default_factory=ContextRules)
+    """How CONTEXT is normalised, bounded and cleaned."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())

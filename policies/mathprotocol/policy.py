@@ -12,6 +12,7 @@ from typing import Final
 
 from policies.mathprotocol.codes import CLASSIFICATION_TASKS, ErrorCode, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.context import ContextFault, clean_context
 from policies.mathprotocol.grammar import Request, parse_request, request_fault
 from policies.mathprotocol.probes import probed_tasks
 from policies.mathprotocol.prompt import system_prompt
@@ -107,11 +108,14 @@ class ProtocolRun:
             fault = ErrorCode.INVALID_FORMAT  # an image or a file is no CONTEXT that anyone could check
         if fault is not None or request is None or segment is None:
             return self._refused(fault or ErrorCode.INVALID_FORMAT)
+        context = clean_context(request.context, self._config.context)
+        if isinstance(context, ContextFault):
+            return self._refused(ErrorCode.INVALID_FORMAT)
         self._asked = True
         self._kind = Kind.CLASSIFICATION if request.task in CLASSIFICATION_TASKS else Kind.GENERATIVE
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(task=request.task)
-        edits = {segment.path: self._bounded(request)} if request.context else {}
+        edits = {segment.path: self._bounded(request, context)} if request.context else {}
         return Forward(edits, self._prompt, task=request.task)
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 contract
@@ -192,9 +196,9 @@ class ProtocolRun:
             retry=self._restarts < self._config.max_protocol_retries,
         )
 
-    def _bounded(self, request: Request) -> str:
+    def _bounded(self, request: Request, context: str) -> str:
         tag = f"USER_DATA_SEGMENT_ID_{self._boundary()}"
-        return f"{request.task}-{request.param} | <{tag}>{request.context}</{tag}>"
+        return f"{request.task}-{request.param} | <{tag}>{context}</{tag}>"
 
     def _count(self, label: str) -> None:
         self._findings[label] = self._findings.get(label, 0) + 1
@@ -216,7 +220,7 @@ def refusal(fault: ErrorCode, config: ProtocolConfig) -> str:
         case ErrorCode.INVALID_FORMAT:
             return (
                 "The last user message must be one text of the form TASK-PARAM or TASK-PARAM | CONTEXT, with CONTEXT on"
-                " one line, for example `2-1 | I like it`. Error 4096 (invalid format)."
+                " one line and not too long, for example `2-1 | I like it`. Error 4096 (invalid format)."
             )
         case ErrorCode.INVALID_TASK:
             return f"TASK must be one of {_listed(config.tasks)} on this route. Error 1024 (invalid task)."

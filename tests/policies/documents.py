@@ -7,6 +7,7 @@ from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.context import ContextRules, Damaged, Presence
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, RouteSpec
 
@@ -33,6 +34,7 @@ PROTOCOLS = st.builds(
     trap_primes=st.just(frozenset()),
     ban_seconds=st.floats(0, 1000),
     max_answer=st.integers(16, 1 << 26),
+    context=st.builds(ContextRules, damaged=st.sampled_from(Damaged), emoji=st.sampled_from(Presence)),
 )
 FIREWALLS = st.builds(FirewallConfig, st.sampled_from(FirewallMode), st.floats(0.1, 10))
 AIRLOCKS = st.builds(

@@ -16,11 +16,12 @@ from policies.airlock.labels import Label
 from policies.errors import Finding, SpecError
 from policies.firewall_config import FirewallConfig
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.context import ContextRules
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, Kind, RouteSpec
 from policies.spec_load import Source, load, render
-from policies.spec_models import SPECS, AirlockModel, CapsModel, RestorationModel, json_schema
+from policies.spec_models import SPECS, AirlockModel, CapsModel, ContextModel, RestorationModel, json_schema
 from tests.policies.documents import documents
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples/policies").glob("*.yaml"))
@@ -102,6 +103,7 @@ def test_every_setting_can_be_said() -> None:
         (SPECS[Kind.UPSTREAM], Upstream),
         (SPECS[Kind.PROTOCOL], ProtocolConfig),
         (SPECS[Kind.FIREWALL], FirewallConfig),
+        (ContextModel, ContextRules),
         (SPECS[Kind.ROUTE], RouteSpec),
         (AirlockModel, AirlockConfig),
         (RestorationModel, Restoration),

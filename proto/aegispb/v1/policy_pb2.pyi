@@ -173,6 +173,7 @@ class ProtocolPolicy(_message.Message):
     MAX_PROTOCOL_RETRIES_FIELD_NUMBER: _builtins.int
     SYSTEM_PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     MAX_ANSWER_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
     ban_seconds: _builtins.float
     max_protocol_retries: _builtins.int
@@ -187,6 +188,8 @@ class ProtocolPolicy(_message.Message):
     def trap_primes(self) -> Global___Numbers: ...
     @_builtins.property
     def canary_params(self) -> Global___Numbers: ...
+    @_builtins.property
+    def context(self) -> Global___ContextRules: ...
     def __init__(
         self,
         *,
@@ -199,10 +202,11 @@ class ProtocolPolicy(_message.Message):
         max_protocol_retries: _builtins.int | None = ...,
         system_prompt_version: _builtins.int | None = ...,
         max_answer: _builtins.int | None = ...,
+        context: Global___ContextRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ban_seconds: _TypeAlias = _typing.Literal["ban_seconds"]  # noqa: Y015
     _WhichOneofArgType__ban_seconds: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds"]  # noqa: Y015
@@ -226,6 +230,58 @@ class ProtocolPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt_version) -> _WhichOneofReturnType__system_prompt_version | None: ...
 
 Global___ProtocolPolicy: _TypeAlias = ProtocolPolicy  # noqa: Y015
+
+@_typing.final
+class ContextRules(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_CODE_POINTS_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    BIDI_FIELD_NUMBER: _builtins.int
+    EMOJI_FIELD_NUMBER: _builtins.int
+    max_bytes: _builtins.int
+    max_code_points: _builtins.int
+    damaged: _builtins.str
+    """keep, strip or refuse."""
+    bidi: _builtins.str
+    """keep or strip."""
+    emoji: _builtins.str
+    def __init__(
+        self,
+        *,
+        max_bytes: _builtins.int | None = ...,
+        max_code_points: _builtins.int | None = ...,
+        damaged: _builtins.str | None = ...,
+        bidi: _builtins.str | None = ...,
+        emoji: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bidi", b"_bidi", "_damaged", b"_damaged", "_emoji", b"_emoji", "_max_bytes", b"_max_bytes", "_max_code_points", b"_max_code_points", "bidi", b"bidi", "damaged", b"damaged", "emoji", b"emoji", "max_bytes", b"max_bytes", "max_code_points", b"max_code_points"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bidi", b"_bidi", "_damaged", b"_damaged", "_emoji", b"_emoji", "_max_bytes", b"_max_bytes", "_max_code_points", b"_max_code_points", "bidi", b"bidi", "damaged", b"damaged", "emoji", b"emoji", "max_bytes", b"max_bytes", "max_code_points", b"max_code_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bidi: _TypeAlias = _typing.Literal["bidi"]  # noqa: Y015
+    _WhichOneofArgType__bidi: _TypeAlias = _typing.Literal["_bidi", b"_bidi"]  # noqa: Y015
+    _WhichOneofReturnType__damaged: _TypeAlias = _typing.Literal["damaged"]  # noqa: Y015
+    _WhichOneofArgType__damaged: _TypeAlias = _typing.Literal["_damaged", b"_damaged"]  # noqa: Y015
+    _WhichOneofReturnType__emoji: _TypeAlias = _typing.Literal["emoji"]  # noqa: Y015
+    _WhichOneofArgType__emoji: _TypeAlias = _typing.Literal["_emoji", b"_emoji"]  # noqa: Y015
+    _WhichOneofReturnType__max_bytes: _TypeAlias = _typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__max_code_points: _TypeAlias = _typing.Literal["max_code_points"]  # noqa: Y015
+    _WhichOneofArgType__max_code_points: _TypeAlias = _typing.Literal["_max_code_points", b"_max_code_points"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bidi) -> _WhichOneofReturnType__bidi | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__damaged) -> _WhichOneofReturnType__damaged | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__emoji) -> _WhichOneofReturnType__emoji | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_code_points) -> _WhichOneofReturnType__max_code_points | None: ...
+
+Global___ContextRules: _TypeAlias = ContextRules  # noqa: Y015
 
 @_typing.final
 class FirewallPolicy(_message.Message):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.context import ContextRules, Presence
 from policies.mathprotocol.policy import ProtocolPolicy, ProtocolRun
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -78,6 +79,18 @@ def test_boundary_is_fresh_for_every_exchange() -> None:
     verdicts = [policy.open(exchange).request(said("11-1 | q"), NOW) for _ in range(2)]
 
     assert verdicts[0] != verdicts[1]
+
+
+def test_context_is_cleaned_and_bounded_as_policy_says() -> None:
+    rules = ContextRules(max_code_points=10, emoji=Presence.STRIP)
+    config = ProtocolConfig(mode=ProtocolMode.ENFORCE, context=rules)
+
+    cleaned, too_long = asked("2-1 | cafe\u0301 \u202eok\u202c 😀", config), asked("2-1 | " + "x" * 11, config)
+
+    assert isinstance(cleaned, Forward)
+    assert [text.count("café ok") for text in cleaned.edits.values()] == [1]
+    assert isinstance(too_long, Deny)
+    assert too_long.code == "4096"
 
 
 @pytest.mark.parametrize(
