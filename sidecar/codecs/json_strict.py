@@ -3,11 +3,12 @@
 A scanner that sees another value than the model server does is no scanner: of two members with one name one parser
 keeps the first, another the last; one accepts a lone surrogate, another replaces it. Such documents are refused.
 
-The quick way is msgspec, which refuses everything but duplicate names and depth. That no name can hide is then proven
-by counting: every member's name ends in a quote that is not escaped, followed by optional white space and a colon, so
-a document holds at most as many members as it holds that sequence of bytes. If the parsed tree holds as many names as
-that, none was dropped. If it holds fewer, either a name was repeated or the sequence stands within a string; the slow
-way, json.loads with a hook that sees every pair, tells which.
+The quick way is msgspec, which refuses everything but repeated names and depth. That no name can hide is then proven:
+- Written anew, the tree gives the very bytes that came (SDKs write compactly): a repeated name would be missing.
+- Else by counting: every member's name ends in a quote that is not escaped, followed by optional white space and a
+  colon, so a document holds at most as many members as it holds that sequence of bytes. If the parsed tree holds as
+  many names as that, none was dropped. If it holds fewer, a name was repeated or the sequence stands within a string;
+  the slow way, json.loads with a hook that sees every pair, tells which.
 """
 
 import json
@@ -26,6 +27,7 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 _NAME_END: Final = re.compile(rb'"[ \t\r\n]*:')
 _NAME_END_UNESCAPED: Final = re.compile(rb'"(?:(?<!\\")|(?<=\\\\"))[ \t\r\n]*:')
 _decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class JsonError(Exception):
@@ -49,7 +51,7 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     except ValueError as error:
         raise JsonError(_reason(error)) from None
     names = _census(value, max_depth)
-    if not _has_no_more_than(names, document):
+    if not _has_no_more_than(names, value, document):
         _read_slowly(document)
     return value
 
@@ -66,9 +68,14 @@ def read_json_with_lone_surrogates(document: bytes, *, max_depth: int = MAX_DEPT
     return value
 
 
-def _has_no_more_than(names: int, document: bytes) -> bool:
-    return not names or (
-        names == len(_NAME_END.findall(document)) or names == len(_NAME_END_UNESCAPED.findall(document))
+def _has_no_more_than(names: int, value: Json, document: bytes) -> bool:
+    if not names:
+        return True
+    is_spaced = document.find(b'": ', 0, 64) >= 0  # then writing it compactly is in vain
+    return (
+        (not is_spaced and _encode(value) == document)
+        or names == len(_NAME_END.findall(document))
+        or names == len(_NAME_END_UNESCAPED.findall(document))
     )
 
 

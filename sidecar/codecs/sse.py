@@ -14,6 +14,9 @@ MAX_EVENT: Final = 16 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT_END: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _COMMENT_OR_BLANK: Final = re.compile(rb"(?::[^\r\n]*+)?(?:\r\n|\n|\r)")
+_ODD: Final = re.compile(rb"(?:\n\n|\A)[:\n]")
+"""A comment or a blank line where an event could begin."""
+
 _LINE: Final = re.compile(rb"([^\r\n]*+)(?:\r\n|\n|\r|\Z)")
 _NEWLINES: Final = b"\r\n"
 _COLON_OR_LF: Final = b":\n"
@@ -54,13 +57,15 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The units that are complete by now. Raises `EventTooLargeError`."""
-        if self._is_simple(data):
+        size = len(data)
+        if not self._started or self._buffer or self._after_cr or b"\r" in data:
+            units, size = self._buffered(data)
+        elif 0 < data.find(b"\n\n") == size - 2 and data[0] not in _COLON_OR_LF:
+            units = [data]  # nearly always: one event a read
+        elif data.endswith(b"\n\n") and not _ODD.search(data):
             units = [part + b"\n\n" for part in data[:-2].split(b"\n\n")]
-            size = len(data)
         else:
-            self._buffer += data
-            size = len(self._buffer)
-            units = self._complete_units()
+            units, size = self._buffered(data)
         if size > self.max_event:
             self._check(units)
         return units
@@ -78,18 +83,10 @@ class Splitter:
         if len(self._buffer) > self.max_event:
             raise EventTooLargeError(units, self.close())
 
-    def _is_simple(self, data: bytes) -> bool:
-        """Whether `data` is whole events with LF line ends, no comments and no stray blank lines: nearly always."""
-        return (
-            self._started
-            and not self._buffer
-            and not self._after_cr
-            and data.endswith(b"\n\n")
-            and b"\r" not in data
-            and b"\n\n\n" not in data
-            and b"\n:" not in data
-            and data[0] not in _COLON_OR_LF
-        )
+    def _buffered(self, data: bytes) -> tuple[list[bytes], int]:
+        self._buffer += data
+        size = len(self._buffer)
+        return self._complete_units(), size
 
     def _complete_units(self) -> list[bytes]:
         buffer = self._buffer

@@ -37,22 +37,14 @@ _UNREADABLE_PARTS: Final = {
 def collect_chat(body: Mapping[str, Json], leaves: Leaves) -> None:
     """Every text of a `/v1/chat/completions` body."""
     for name, value in body.items():
-        match name:
-            case "messages" if isinstance(value, list):
-                for index, message in enumerate(value):
-                    _message(message, ("messages", index), leaves)
-            case "tools" | "functions":
-                leaves.walk(value, (name,), Role.OTHER, _TOOL_OPAQUE)
-            case "tool_choice" | "function_call" | "logit_bias" | "modalities" | "stream_options":
-                pass  # names of tools, token numbers, options
-            case "metadata":
-                leaves.tool_input(value, (name,), Role.OTHER)  # user-chosen names and values
-            case "prediction":
-                leaves.walk(value, (name,), Role.ASSISTANT, _MESSAGE_OPAQUE)
-            case _ if name not in _TOP_OPAQUE or isinstance(value, dict | list):
-                leaves.walk(value, (name,), Role.OTHER, _MESSAGE_OPAQUE)
-            case _:
-                pass
+        if name == "messages" and isinstance(value, list):
+            for index, message in enumerate(value):
+                _message(message, ("messages", index), leaves)
+        elif isinstance(value, str):
+            if name not in _TOP_OPAQUE:
+                leaves.text((name,), Role.OTHER, value)
+        elif isinstance(value, dict | list):
+            _around(name, value, leaves)
 
 
 def place_system_prompt(body: bytes, tree: Mapping[str, Json], verdict: Forward) -> list[Replacement]:
@@ -78,6 +70,21 @@ def place_system_prompt(body: bytes, tree: Mapping[str, Json], verdict: Forward)
     return [*replacements(body, verdict.edits), prepend(body, ("messages",), message, follow=bool(messages))]
 
 
+def _around(name: str, value: Json, leaves: Leaves) -> None:
+    """What stands beside the messages."""
+    match name:
+        case "tools" | "functions":
+            leaves.walk(value, (name,), Role.OTHER, _TOOL_OPAQUE)
+        case "tool_choice" | "function_call" | "logit_bias" | "modalities" | "stream_options":
+            pass  # names of tools, token numbers, options
+        case "metadata":
+            leaves.tool_input(value, (name,), Role.OTHER)  # user-chosen names and values
+        case "prediction":
+            leaves.walk(value, (name,), Role.ASSISTANT, _MESSAGE_OPAQUE)
+        case _:
+            leaves.walk(value, (name,), Role.OTHER, _MESSAGE_OPAQUE)
+
+
 def prepend(body: bytes, array: Path, item: bytes, *, follow: bool) -> Replacement:
     """The replacement that puts `item` first in the array at that path; `follow`: whether others come after it."""
     at = locate(body, [array])[array] + 1
@@ -91,6 +98,10 @@ def _message(message: Json, path: Path, leaves: Leaves) -> None:
     said_by = message.get("role")
     # A role nobody knows is treated like the one that is trusted least.
     role = _ROLES.get(said_by, Role.USER) if isinstance(said_by, str) else Role.USER
+    content = message.get("content")
+    if isinstance(content, str) and isinstance(said_by, str) and len(message) == 2:
+        leaves.text((*path, "content"), role, content)  # nearly all
+        return
     for name, value in message.items():
         match name:
             case "content" | "refusal" | "reasoning_content" | "reasoning" if isinstance(value, str):

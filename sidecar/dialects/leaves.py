@@ -6,6 +6,7 @@ is spelled in another case for a lenient parser, is read by the policies all the
 
 import re
 from collections.abc import Mapping
+from enum import Enum
 from typing import Final
 
 from policies.model import Nested, Path, Role, Segment, UnreadablePart
@@ -13,7 +14,7 @@ from sidecar.codecs.json_strict import AmbiguousJsonError, Json, JsonError, read
 
 NOTHING: Final[frozenset[str]] = frozenset()
 
-OPAQUE_ANYWHERE: Final = frozenset({"signature", "thoughtSignature", "thought_signature", "cache_control"})
+_OPAQUE_ANYWHERE: Final = frozenset({"signature", "thoughtSignature", "thought_signature", "cache_control"})
 """Never read, never changed, wherever they stand: the provider verifies or keys on their bytes."""
 
 # Names that programmers choose are no text; names with spaces, `@`, non-ASCII or four digits in a row may be.
@@ -23,14 +24,26 @@ _TELLING_NUMBER: Final = 10_000
 """Integers in tool arguments from here on are shown to the policies: account, record and phone numbers."""
 
 
+class _Name(Enum):
+    """What a member's name says."""
+
+    PLAIN = "plain"
+    TELLING = "telling"
+    """It is text itself."""
+    OPAQUE = "opaque"
+    """The member is not text."""
+
+
 class Leaves:
     """The segments and unreadable parts of one body, in document order."""
 
-    __slots__ = ("segments", "unreadable")
+    __slots__ = ("_names", "segments", "unreadable")
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.unreadable: dict[UnreadablePart, int] = {}
+        self._names: dict[str, _Name] = {}
+        """Names met in this body: those of tool schemas repeat by the hundred."""
 
     def text(self, path: Path, role: Role, text: str) -> None:
         """One string."""
@@ -42,42 +55,29 @@ class Leaves:
 
     def walk(self, value: Json, path: Path, role: Role, opaque: frozenset[str] = NOTHING) -> None:
         """Every string at or below `value`, except those directly under an `opaque` name, and telling names."""
-        match value:
-            case str():
-                self.segments.append(Segment(path, role, value))
-            case dict():
-                sealed = _sealed(value)
-                for name, member in value.items():
-                    if name in sealed or is_opaque(name) or (name in opaque and isinstance(member, str)):
-                        continue
-                    self._name(name, path, role)
-                    if member.__class__ in _MAY_HOLD_TEXT:
-                        self.walk(member, (*path, name), role, opaque)
-            case list():
-                for index, item in enumerate(value):
-                    if item.__class__ in _MAY_HOLD_TEXT:
-                        self.walk(item, (*path, index), role, opaque)
-            case _:
-                pass
+        if isinstance(value, str):
+            self.segments.append(Segment(path, role, value))
+        elif isinstance(value, dict):
+            self._walk_object(value, path, role, opaque)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if item.__class__ in _MAY_HOLD_TEXT:
+                    self.walk(item, (*path, index), role, opaque)
 
     def tool_input(self, value: Json, path: Path, role: Role) -> None:
         """Everything at or below the input of a tool: no name is opaque here, long integers are text, too."""
-        match value:
-            case str():
-                self.segments.append(Segment(path, role, value))
-            case dict():
-                for name, member in value.items():
-                    self._name(name, path, role)
-                    self.tool_input(member, (*path, name), role)
-            case list():
-                for index, item in enumerate(value):
-                    self.tool_input(item, (*path, index), role)
-            case bool():
-                pass
-            case int() if value >= _TELLING_NUMBER:
-                self.segments.append(Segment(path, role, str(value)))
-            case _:
-                pass
+        if isinstance(value, str):
+            self.segments.append(Segment(path, role, value))
+        elif isinstance(value, dict):
+            for name, member in value.items():
+                if (self._names.get(name) or self._read_name(name)) is not _Name.PLAIN and _TELLING_NAME.search(name):
+                    self.segments.append(Segment((*path, name, Nested.KEY), role, name))
+                self.tool_input(member, (*path, name), role)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                self.tool_input(item, (*path, index), role)
+        elif isinstance(value, int) and value >= _TELLING_NUMBER:
+            self.segments.append(Segment(path, role, str(value)))
 
     def tool_arguments(self, text: str, path: Path, role: Role) -> None:
         """The arguments of a tool call: a document within a string, or plain text if it is none.
@@ -91,9 +91,28 @@ class Leaves:
                 return
         self.segments.append(Segment(path, role, text))
 
-    def _name(self, name: str, path: Path, role: Role) -> None:
-        if _TELLING_NAME.search(name):
-            self.segments.append(Segment((*path, name, Nested.KEY), role, name))
+    def _walk_object(self, value: dict[str, Json], path: Path, role: Role, opaque: frozenset[str]) -> None:
+        sealed = _sealed(value) if "signature" in value or "data" in value else NOTHING
+        names = self._names
+        for name, member in value.items():
+            kind = names.get(name) or self._read_name(name)
+            if kind is not _Name.PLAIN:
+                if kind is _Name.OPAQUE:
+                    continue
+                self.segments.append(Segment((*path, name, Nested.KEY), role, name))
+            if isinstance(member, str):
+                if name not in opaque and name not in sealed:
+                    self.segments.append(Segment((*path, name), role, member))
+            elif member.__class__ in _MAY_HOLD_TEXT:
+                self.walk(member, (*path, name), role, opaque)
+
+    def _read_name(self, name: str) -> _Name:
+        if name in _OPAQUE_ANYWHERE or name.startswith("encrypted_"):
+            kind = _Name.OPAQUE
+        else:
+            kind = _Name.TELLING if _TELLING_NAME.search(name) else _Name.PLAIN
+        self._names[name] = kind
+        return kind
 
 
 # Signed by the provider, which refuses to take them back changed; written by a model that saw tokens only.
@@ -102,11 +121,6 @@ _SIGNED: Final = {
     "redacted_thinking": ("data", frozenset({"data"})),
 }
 _MAY_HOLD_TEXT: Final[frozenset[type]] = frozenset({str, dict, list})
-
-
-def is_opaque(name: str) -> bool:
-    """Whether a member of this name is never text, wherever it stands."""
-    return name in OPAQUE_ANYWHERE or name.startswith("encrypted_")
 
 
 def members(value: Json) -> Mapping[str, Json]:

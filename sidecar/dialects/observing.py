@@ -29,12 +29,14 @@ class Notes(Protocol):
 class PassingStream:
     """A stream on its way through."""
 
-    __slots__ = ("_notes", "_splitter", "_torn", "observed")
+    __slots__ = ("_note", "_notes", "_split", "_splitter", "_torn", "observed")
 
     def __init__(self, notes: Notes) -> None:
         self.observed = Observed()
         self._notes = notes
+        self._note = notes.event
         self._splitter = Splitter()
+        self._split = self._splitter.feed
         self._torn = False
         """An event was too long to wait for: the stream passes as it comes from here on."""
 
@@ -42,17 +44,16 @@ class PassingStream:
         """All events that are complete by now."""
         if self._torn:
             return data
-        held = self._splitter.pending
         try:
-            units = self._splitter.feed(data)
+            units = self._split(data)
         except EventTooLargeError as error:
             self._torn = True
             return b"".join(error.before) + error.rest
+        note, observed = self._note, self.observed
         for unit in units:
-            self._notes.event(unit, self.observed)
-        if self.observed.upstream_error:
-            return without_credentials(b"".join(units))
-        return b"".join(units) if held or self._splitter.pending else data
+            note(unit, observed)
+        released = units[0] if len(units) == 1 else b"".join(units)
+        return without_credentials(released) if observed.upstream_error else released
 
     def close(self) -> bytes:
         """What came after the last empty line."""

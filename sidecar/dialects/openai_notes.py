@@ -38,6 +38,9 @@ class OpenAINotes:
 
     def event(self, event: bytes, observed: Observed) -> None:
         """One unit of a stream."""
+        if event.startswith(b"data: {") and event.find(b"\n") == len(event) - 2:
+            self.body(event[6:], observed)  # nearly always
+            return
         data = event_data(event)
         if data is None:
             return
