@@ -14,13 +14,21 @@ import msgspec
 from policies.model import Nested, Path, Step
 
 # Possessive: a string that does not end costs one pass, not one per backslash.
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
-_SCALAR: Final = re.compile(rb"[^\]},: \t\r\n]++")
-_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
-_COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
-_COMMA: Final = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")
+_STRING_SOURCE: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_SPACE_SOURCE: Final = rb"[ \t\r\n]*+"
+_SCALAR_SOURCE: Final = rb'[^\[\]{},:" \t\r\n]++'
+_SCALAR: Final = re.compile(_SCALAR_SOURCE)
+_TO_QUOTE_OR_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+')
+_SPACE: Final = re.compile(_SPACE_SOURCE)
+_NAME: Final = re.compile(
+    _SPACE_SOURCE + b"(" + _STRING_SOURCE + b")" + _SPACE_SOURCE + b":" + _SPACE_SOURCE, re.DOTALL
+)
+"""A member's name, up to where its value begins."""
+
+_COMMA: Final = re.compile(_SPACE_SOURCE + b",?")
+_CLOSING: Final = re.compile(_SPACE_SOURCE + rb"[\]}]")
 _QUOTE: Final = 0x22
+_BACKSLASH: Final = 0x5C
 _OPENING: Final = b"{["
 
 _decode: Final = msgspec.json.Decoder(str).decode
@@ -94,19 +102,40 @@ def value_end(document: bytes, start: int) -> int:
     """Where the value that begins at `start` ends."""
     first = document[start]
     if first == _QUOTE:
-        return _end(_STRING, document, start)
+        return _string_end(document, start)
     if first not in _OPENING:
         return _end(_SCALAR, document, start)
-    depth = 0
-    for token in _STRING_OR_BRACKET.finditer(document, start):
-        byte = document[token.start()]
-        if byte in _OPENING:
+    at, depth = start + 1, 1
+    while depth:
+        found = _end(_TO_QUOTE_OR_BRACKET, document, at)
+        byte = document[found]
+        at = found + 1
+        if byte == _QUOTE:
+            at = _string_end(document, found)
+        elif byte in _OPENING:
             depth += 1
-        elif byte != _QUOTE:
+        else:
             depth -= 1
-            if not depth:
-                return token.end()
-    raise ValueError("an object or array does not end")
+    return at
+
+
+def _string_end(document: bytes, start: int) -> int:
+    """Behind the closing quote. Searches for quotes, an order of magnitude faster than an expression per character."""
+    end = document.index(b'"', start + 1)
+    while document[end - 1] == _BACKSLASH and _is_escaped(document, end):
+        end = document.index(b'"', end + 1)
+    return end + 1
+
+
+def _is_escaped(document: bytes, at: int) -> bool:
+    """Whether an odd number of backslashes stands before `at`, where a string has begun."""
+    width = 8
+    while True:
+        before = document[max(0, at - width) : at]
+        run = len(before) - len(before.rstrip(b"\\"))
+        if run < len(before):
+            return run % 2 == 1
+        width *= 8  # megabytes of backslashes cost a few copies, not a step each
 
 
 def text_of(string: bytes) -> str:
@@ -133,6 +162,11 @@ def _span(replacement: Replacement) -> tuple[int, int]:
 
 def _after_space(document: bytes, at: int) -> int:
     return _end(_SPACE, document, at)
+
+
+def _after(document: bytes, at: int) -> int:
+    """Behind the value that begins at `at` and its comma."""
+    return _end(_COMMA, document, value_end(document, at))
 
 
 def _end(pattern: re.Pattern[bytes], document: bytes, at: int) -> int:
@@ -171,21 +205,22 @@ class _Walk:
 
     def _object(self, at: int, node: _Tree) -> int:
         document = self.document
-        at = _after_space(document, at + 1)
-        while document[at] != 0x7D:
-            name_end = _end(_STRING, document, at)
-            child = cast(_Tree | None, node.get(text_of(document[at:name_end])))
-            value = _end(_COLON, document, name_end)
+        at += 1
+        name = _NAME.match(document, at)
+        while name is not None:
+            value = name.end()
+            child = cast(_Tree | None, node.get(text_of(name[1])))
             if child is None:
-                at = value_end(document, value)
+                at = _after(document, value)
             else:
-                if Nested.KEY in child and self._note(cast(_Tree, child[Nested.KEY]), at):
+                if Nested.KEY in child and self._note(cast(_Tree, child[Nested.KEY]), name.start(1)):
                     return self.DONE
                 at = self.value(value, child)
                 if at == self.DONE:
                     return self.DONE
-            at = _end(_COMMA, document, at)
-        return at + 1
+                at = _end(_COMMA, document, at)
+            name = _NAME.match(document, at)
+        return _end(_CLOSING, document, at)
 
     def _array(self, at: int, node: _Tree) -> int:
         document = self.document
@@ -193,10 +228,14 @@ class _Walk:
         index = 0
         while document[at] != 0x5D:
             child = cast(_Tree | None, node.get(index))
-            at = value_end(document, at) if child is None else self.value(at, child)
-            if at == self.DONE:
-                return self.DONE
-            at = _end(_COMMA, document, at)
+            if child is None:
+                at = _after(document, at)
+            else:
+                at = self.value(at, child)
+                if at == self.DONE:
+                    return self.DONE
+                at = _end(_COMMA, document, at)
+            at = _after_space(document, at)
             index += 1
         return at + 1
 

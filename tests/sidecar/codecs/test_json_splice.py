@@ -104,6 +104,15 @@ def test_unknown_path_is_an_error_not_a_silent_leak() -> None:
         replacements(b'{"a":"x"}', {("a",): "y", ("b",): "z"})
 
 
+@pytest.mark.parametrize("run", [*range(20), 63, 64, 65, 511, 512, 513])
+def test_runs_of_backslashes_end_no_string_too_early_or_too_late(run: int) -> None:
+    text = "\\" * run + '"' + "\\" * run
+    document = json.dumps({"a": text, "b": [text], "c": "x"}).encode()
+
+    assert json.loads(edited(document, {("c",): "y"})) == {"a": text, "b": [text], "c": "y"}
+    assert json.loads(edited(document, {("b", 0): "y"})) == {"a": text, "b": ["y"], "c": "x"}
+
+
 def test_overlapping_replacements_are_an_error() -> None:
     with pytest.raises(ValueError, match="overlap"):
         splice(b"abcdef", [(0, 3, b"x"), (2, 4, b"y")])
