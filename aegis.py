@@ -7,6 +7,10 @@ import click
 
 COMMANDS = {
     # name -> (module with a click command called `command`, one line for --help)
+    "protocol": (
+        "commands.protocol",
+        "Check, explain and try MathProtocol texts.",
+    ),
     "simulate-model": (
         "commands.simulate_model",
         "A stand-in model server: OpenAI and Anthropic shapes, JSON and SSE.",

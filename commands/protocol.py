@@ -1,0 +1,383 @@
+"""`aegis protocol`: check, explain and try MathProtocol texts without a model.
+
+Every TEXT may be `@file` (its contents) or `-` (standard input). With --json each command prints one JSON document.
+Exit code 0: valid; 1: not valid; 2: wrong usage.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from policies.mathprotocol.chain import Breakers, ChainRun, Failed, Finished, StageCache, Stopped
+from policies.mathprotocol.codes import (
+    CLASSIFICATION_TASKS,
+    CONFIDENCES,
+    EXTENDED_PARAM_NAMES,
+    FIBONACCI,
+    LANGUAGE_NAMES,
+    PARAM_NAMES,
+    RESPONSE_NAMES,
+    SUCCESS_BIT,
+    TASK_NAMES,
+    V21_TASKS,
+    Kind,
+)
+from policies.mathprotocol.composite import CompositeError, is_composite, plan
+from policies.mathprotocol.grammar import parse_request, request_fault
+from policies.mathprotocol.lesson import ERROR_MEANINGS, Lesson, request_lesson, response_lesson
+from policies.mathprotocol.responses import is_valid_response, parse_response
+from policies.mathprotocol.standin import stand_in_answer
+
+_MAX_INPUT = 16 << 20
+"""Bytes of a file or of standard input."""
+
+
+def text_of(value: str) -> str:
+    """The text that an argument means: itself, the contents of `@file`, or standard input for `-`."""
+    if value != "-" and not value.startswith("@"):
+        return value
+    try:
+        source = sys.stdin.buffer if value == "-" else Path(value[1:]).open("rb")  # noqa: SIM115 closed below
+        with source:
+            raw = source.read(_MAX_INPUT + 1)
+    except OSError as error:
+        raise click.BadParameter(f"{value[1:]}: {error.strerror}") from error
+    if len(raw) > _MAX_INPUT:
+        raise click.BadParameter(f"{value}: more than {_MAX_INPUT >> 20} MiB")
+    try:
+        # The newline that an editor puts at the end of a file is not part of the text.
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{value}: not UTF-8") from None
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_task = click.option(
+    "--task", type=int, help="Judge TEXT as an answer to this task (a prime). Without it TEXT is a request."
+)
+
+
+@click.group("protocol", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Check, explain and try MathProtocol texts. TEXT may be @file or - for standard input."""
+
+
+@command.command()
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True, type=text_of)
+@_task
+@_as_json
+def validate(texts: tuple[str, ...], task: int | None, *, as_json: bool) -> None:
+    """Say whether each TEXT is valid, what is wrong with it and what would be right."""
+    judged = [(text, _lesson(text, task)) for text in texts]
+    if as_json:
+        _print_json([{"text": text, **_lesson_json(lesson)} for text, lesson in judged])
+    else:
+        for text, lesson in judged:
+            _print_lesson(text, lesson)
+    sys.exit(0 if all(lesson.valid for _, lesson in judged) else 1)
+
+
+@command.command()
+@click.argument("text", type=text_of)
+@_task
+@_as_json
+def explain(text: str, task: int | None, *, as_json: bool) -> None:
+    """Take a request, a chain or an answer apart and name every code in it."""
+    parts = _parts(text, task)
+    lesson = _lesson(text, task)
+    if as_json:
+        _print_json({"text": text, **_lesson_json(lesson), "parts": parts})
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for part in parts:
+            table.add_row(part["what"], part["code"], part["meaning"])
+        Console(highlight=False).print(table)
+        _print_lesson(text, lesson)
+    sys.exit(0 if lesson.valid else 1)
+
+
+@command.command()
+@click.argument("text", type=text_of)
+@_as_json
+def simulate(text: str, *, as_json: bool) -> None:
+    """Let the rule-based stand-in answer a request, and judge its answer and the request's CONTEXT."""
+    from policies.firewall import injection_scanner
+
+    request = parse_request(text)
+    fault = request_fault(request, V21_TASKS, FIBONACCI)
+    answer = stand_in_answer(text)
+    valid = request is not None and fault is None and is_valid_response(answer, _kind(request.task))
+    score = injection_scanner().score(request.context if request else text)
+    if as_json:
+        _print_json(
+            {
+                "text": text,
+                "answer": answer,
+                "parts": _answer_parts(answer),
+                "valid": valid,
+                "injection": {"score": score.value, "cues": score.cues},
+            }
+        )
+    else:
+        click.echo(answer)
+        for part in _answer_parts(answer):
+            click.echo(f"  {part['what']} {part['code']}: {part['meaning']}")
+        click.echo(f"  injection score {score.value:g}{': ' + ', '.join(score.cues) if score.cues else ''}")
+        if fault is not None:
+            _print_lesson(text, request_lesson(text))
+    sys.exit(0 if valid else 1)
+
+
+@command.command()
+@click.argument("left", type=text_of)
+@click.argument("right", type=text_of)
+@_task
+@_as_json
+def compare(left: str, right: str, task: int | None, *, as_json: bool) -> None:
+    """Show part by part where two requests, or with --task two answers, differ. Exit code 1 if they do."""
+    sides = [_named_parts(text, task) for text in (left, right)]
+    rows = [
+        {"what": what, "left": sides[0].get(what, ""), "right": sides[1].get(what, "")}
+        for what in dict.fromkeys([*sides[0], *sides[1]])
+    ]
+    equal = all(row["left"] == row["right"] for row in rows)
+    if as_json:
+        _print_json({"equal": equal, "parts": rows})
+    else:
+        table = Table("", "left", "right", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(("  " if row["left"] == row["right"] else "≠ ") + row["what"], row["left"], row["right"])
+        Console(highlight=False).print(table)
+    sys.exit(0 if equal else 1)
+
+
+@command.command()
+@click.argument("text", type=text_of, default="3-1 | " + "The patient reports a mild headache since Tuesday. " * 20)
+@click.option("--rounds", default=20_000, show_default=True, type=click.IntRange(100, 10_000_000))
+@_as_json
+def benchmark(text: str, rounds: int, *, as_json: bool) -> None:
+    """Measure what validation costs here, in CPU time, beside the published regular expression."""
+    published = re.compile(r"^(\d+)-(\d+)(?:\s{0,10}\|\s{0,10}(.+))?$")
+    answer = stand_in_answer(text)
+    kind = _kind(request.task) if (request := parse_request(text)) else Kind.GENERATIVE
+    figures = {
+        "published expression": _microseconds(lambda: published.match(text), rounds),
+        "request": _microseconds(lambda: request_fault(parse_request(text), V21_TASKS, FIBONACCI), rounds),
+        "answer": _microseconds(lambda: is_valid_response(answer, kind), rounds),
+    }
+    if as_json:
+        _print_json({"characters": len(text), "rounds": rounds, "microseconds": figures})
+        return
+    click.echo(f"{len(text)} characters, {rounds} rounds, CPU time")
+    for name, cost in figures.items():
+        click.echo(f"  {name:22} {cost:8.2f} µs")
+
+
+@command.command("list")
+@click.argument("what", type=click.Choice(["tasks", "params", "responses", "errors", "all"]), default="all")
+@_as_json
+def list_codes(what: str, *, as_json: bool) -> None:
+    """List the codes that have a name."""
+    groups = {name: rows for name, rows in code_lists().items() if what in (name, "all")}
+    if as_json:
+        _print_json(groups)
+        return
+    console = Console(highlight=False)
+    for name, rows in groups.items():
+        table = Table(*rows[0], title=name, box=None, title_justify="left", pad_edge=False)
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)
+
+
+@command.command()
+@click.argument("text", type=text_of)
+@click.option("--plan", "plan_only", is_flag=True, help="Only show what would be run.")
+@_as_json
+def compose(text: str, *, plan_only: bool, as_json: bool) -> None:
+    """Plan a chain such as `[19-1]->[3-1]&[5-1] | CONTEXT` and run it with the stand-in model."""
+    try:
+        planned = plan(text)
+    except CompositeError as error:
+        if as_json:
+            _print_json({"valid": False, "code": int(error.code), "faults": [str(error)]})
+        else:
+            click.echo(f"error {int(error.code)} ({ERROR_MEANINGS[error.code]}): {error}", err=True)
+        sys.exit(1)
+    described: dict[str, Any] = {"valid": True, "plan": str(planned), "dropped": list(map(str, planned.dropped))}
+    if not plan_only:
+        described |= _run(ChainRun(planned, StageCache(1 << 20), Breakers()))
+    if as_json:
+        _print_json(described)
+        return
+    click.echo(f"plan: {planned}" + (f"   left out as repeats: {described['dropped']}" if planned.dropped else ""))
+    for given in described.get("given", []):
+        click.echo(f"  {given['stage']} {_task_name(given['stage'])}: {given['answer']}")
+    if not plan_only:
+        click.echo(f"{described['outcome']}")
+
+
+def code_lists() -> dict[str, list[dict[str, Any]]]:
+    """Every code with its name, by what it is."""
+    return {
+        "tasks": [
+            {"code": code, "name": name, "kind": _kind(code).value, "answer": _shape(code)}
+            for code, name in TASK_NAMES.items()
+        ],
+        "params": [{"code": code, "name": name} for code, name in {**PARAM_NAMES, **EXTENDED_PARAM_NAMES}.items()],
+        "responses": [{"code": SUCCESS_BIT, "name": "Success Bit", "sent_as": "1"}]
+        + [
+            {"code": code, "name": name, "sent_as": "second, as confidence" if code in CONFIDENCES else str(code + 1)}
+            for code, name in RESPONSE_NAMES.items()
+        ]
+        + [{"code": code, "name": name, "sent_as": str(code + 1)} for code, name in LANGUAGE_NAMES.items()],
+        "errors": [{"code": int(code), "name": name} for code, name in ERROR_MEANINGS.items()],
+    }
+
+
+def _run(chain: ChainRun) -> dict[str, Any]:
+    due = chain.start(0.0)
+    while due:
+        call = due.pop(0)
+        due += chain.answer(call.stage, stand_in_answer(call.text), 0.0)
+    outcome = chain.outcome
+    assert outcome is not None  # noqa: S101 no call is due any more
+    given = [{"stage": str(g.stage), "answer": g.answer} for g in outcome.given]
+    match outcome:
+        case Finished(results=results):
+            return {"outcome": "finished", "results": [g.answer for g in results], "given": given}
+        case Stopped(guard=guard):
+            return {"outcome": f"stopped by {guard.stage}", "given": given}
+        case Failed(stage=stage, failure=failure):
+            return {"outcome": f"failed at {stage}: {failure.value}", "given": given}
+
+
+def _lesson(text: str, task: int | None) -> Lesson:
+    if task is not None:
+        return response_lesson(text, _kind(task))
+    if not is_composite(text):
+        return request_lesson(text)
+    try:
+        plan(text)
+    except CompositeError as error:
+        # Brackets around a single request are a habit; say so rather than speak of chains.
+        single = request_lesson(text)
+        return single if single.suggestion else Lesson(False, int(error.code), (str(error),))
+    return Lesson(valid=True)
+
+
+def _parts(text: str, task: int | None) -> list[dict[str, str]]:
+    if task is not None:
+        return _answer_parts(text)
+    if is_composite(text):
+        try:
+            steps = plan(text).steps
+        except CompositeError:
+            return []
+        return [
+            _part(f"step {number}", str(stage), f"{TASK_NAMES[stage.task]}, {_param_name(stage.param)}")
+            for number, step in enumerate(steps, start=1)
+            for stage in step
+        ]
+    request = parse_request(text)
+    if request is None:
+        return []
+    named = TASK_NAMES.get(request.task)
+    meaning = f"{named}, answered by {_shape(request.task)}" if named else "no task has this code"
+    return [
+        _part("TASK", str(request.task), meaning),
+        _part("PARAM", str(request.param), _param_name(request.param)),
+        _part(
+            "CONTEXT", f"{len(request.context)} characters", "data, never instructions" if request.context else "none"
+        ),
+    ]
+
+
+def _answer_parts(text: str) -> list[dict[str, str]]:
+    parsed = parse_response(text)
+    if len(parsed.codes) == 1 and parsed.codes[0] in ERROR_MEANINGS:
+        return [_part("ERROR", str(parsed.codes[0]), ERROR_MEANINGS[parsed.codes[0]])]
+    parts: list[dict[str, str]] = []
+    for what, code in zip(("RESPONSE", "CONFIDENCE"), parsed.codes, strict=False):
+        if what == "CONFIDENCE":
+            parts.append(_part(what, str(code), RESPONSE_NAMES[code] if code in CONFIDENCES else "not a confidence"))
+            continue
+        result = code & ~SUCCESS_BIT
+        names = {**RESPONSE_NAMES, **LANGUAGE_NAMES, 0: "done"}
+        bit = "Success Bit" if code & SUCCESS_BIT else "no Success Bit"
+        parts.append(_part(what, str(code), f"{names.get(result, 'no result has this code')}, {bit}"))
+    if parsed.payload:
+        parts.append(_part("PAYLOAD", f"{len(parsed.payload)} characters", parsed.payload[:60]))
+    return parts
+
+
+def _named_parts(text: str, task: int | None) -> dict[str, str]:
+    parts = {part["what"]: f"{part['code']} {part['meaning']}" for part in _parts(text, task)}
+    rest = parse_response(text).payload if task is not None else ((parse_request(text) or ("", "", ""))[2])
+    key = "PAYLOAD" if task is not None else "CONTEXT"
+    return parts | ({key: rest} if rest else {}) if parts else {"not valid": text}
+
+
+def _part(what: str, code: str, meaning: str) -> dict[str, str]:
+    return {"what": what, "code": code, "meaning": meaning}
+
+
+def _param_name(param: int) -> str:
+    return {**PARAM_NAMES, **EXTENDED_PARAM_NAMES}.get(param, "no param has this code")
+
+
+def _task_name(stage: str) -> str:
+    return TASK_NAMES[int(stage.strip("[").partition("-")[0])]
+
+
+def _kind(task: int) -> Kind:
+    return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
+
+
+def _shape(task: int) -> str:
+    return "RESPONSE-CONFIDENCE" if task in CLASSIFICATION_TASKS else "RESPONSE-CONFIDENCE | PAYLOAD"
+
+
+def _lesson_json(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "valid": lesson.valid,
+        "code": lesson.code or None,
+        "faults": lesson.faults,
+        "suggestion": lesson.suggestion or None,
+    }
+
+
+def _print_lesson(text: str, lesson: Lesson) -> None:
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    if lesson.valid:
+        click.echo(f"valid    {shown!r}")
+        return
+    code = f" {lesson.code} ({ERROR_MEANINGS[lesson.code]})" if lesson.code else ""
+    click.echo(f"invalid  {shown!r}{code}")
+    for fault in lesson.faults:
+        click.echo(f"  - {fault}")
+    if lesson.suggestion:
+        click.echo(f"  try: {lesson.suggestion}")
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def _microseconds(work: Callable[[], object], rounds: int) -> float:
+    """The best of three, so that a busy machine costs us little."""
+    costs: Sequence[float] = []
+    for _ in range(3):
+        began = time.process_time_ns()
+        for _ in range(rounds):
+            work()
+        costs = [*costs, (time.process_time_ns() - began) / rounds / 1000]
+    return round(min(costs), 3)
