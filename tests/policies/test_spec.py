@@ -347,7 +347,9 @@ def _as_core_schema(value: Any) -> Any:
         return [_as_core_schema(item) for item in value]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = yaml.dump(value, Dumper=yaml.SafeDumper).split("\n")[0]
-        return text if "inf" in text or "nan" in text or (len(text.lstrip("-")) > 18 and "." not in text) else value
+        whole, _, fraction = text.lstrip("-").partition(".")
+        too_long = len(whole) > 18 or len(fraction.partition("e")[0]) > 18
+        return text if "inf" in text or "nan" in text or too_long else value
     return value
 
 
