@@ -7,6 +7,10 @@ import click
 
 COMMANDS = {
     # name -> (module with a click command called `command`, one line for --help)
+    "mcp": (
+        "commands.mcp",
+        "MathProtocol as tools of the Model Context Protocol, over stdio.",
+    ),
     "protocol": (
         "commands.protocol",
         "Check, explain and try MathProtocol texts.",

@@ -16,23 +16,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from commands.protocol_text import answer_parts, code_lists, kind_of, lesson_fields, lesson_on, parts_of
 from policies.mathprotocol.chain import Breakers, ChainRun, Failed, Finished, StageCache, Stopped
-from policies.mathprotocol.codes import (
-    CLASSIFICATION_TASKS,
-    CONFIDENCES,
-    EXTENDED_PARAM_NAMES,
-    FIBONACCI,
-    LANGUAGE_NAMES,
-    PARAM_NAMES,
-    RESPONSE_NAMES,
-    SUCCESS_BIT,
-    TASK_NAMES,
-    V21_TASKS,
-    Kind,
-)
-from policies.mathprotocol.composite import CompositeError, is_composite, plan
+from policies.mathprotocol.codes import FIBONACCI, TASK_NAMES, V21_TASKS, Kind
+from policies.mathprotocol.composite import CompositeError, plan
 from policies.mathprotocol.grammar import parse_request, request_fault
-from policies.mathprotocol.lesson import ERROR_MEANINGS, Lesson, request_lesson, response_lesson
+from policies.mathprotocol.lesson import ERROR_MEANINGS, Lesson, request_lesson
 from policies.mathprotocol.responses import is_valid_response, parse_response
 from policies.mathprotocol.standin import stand_in_answer
 
@@ -76,9 +65,9 @@ def command() -> None:
 @_as_json
 def validate(texts: tuple[str, ...], task: int | None, *, as_json: bool) -> None:
     """Say whether each TEXT is valid, what is wrong with it and what would be right."""
-    judged = [(text, _lesson(text, task)) for text in texts]
+    judged = [(text, lesson_on(text, task)) for text in texts]
     if as_json:
-        _print_json([{"text": text, **_lesson_json(lesson)} for text, lesson in judged])
+        _print_json([{"text": text, **lesson_fields(lesson)} for text, lesson in judged])
     else:
         for text, lesson in judged:
             _print_lesson(text, lesson)
@@ -91,10 +80,10 @@ def validate(texts: tuple[str, ...], task: int | None, *, as_json: bool) -> None
 @_as_json
 def explain(text: str, task: int | None, *, as_json: bool) -> None:
     """Take a request, a chain or an answer apart and name every code in it."""
-    parts = _parts(text, task)
-    lesson = _lesson(text, task)
+    parts = parts_of(text, task)
+    lesson = lesson_on(text, task)
     if as_json:
-        _print_json({"text": text, **_lesson_json(lesson), "parts": parts})
+        _print_json({"text": text, **lesson_fields(lesson), "parts": parts})
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
         for part in parts:
@@ -114,21 +103,21 @@ def simulate(text: str, *, as_json: bool) -> None:
     request = parse_request(text)
     fault = request_fault(request, V21_TASKS, FIBONACCI)
     answer = stand_in_answer(text)
-    valid = request is not None and fault is None and is_valid_response(answer, _kind(request.task))
+    valid = request is not None and fault is None and is_valid_response(answer, kind_of(request.task))
     score = injection_scanner().score(request.context if request else text)
     if as_json:
         _print_json(
             {
                 "text": text,
                 "answer": answer,
-                "parts": _answer_parts(answer),
+                "parts": answer_parts(answer),
                 "valid": valid,
                 "injection": {"score": score.value, "cues": score.cues},
             }
         )
     else:
         click.echo(answer)
-        for part in _answer_parts(answer):
+        for part in answer_parts(answer):
             click.echo(f"  {part['what']} {part['code']}: {part['meaning']}")
         click.echo(f"  injection score {score.value:g}{': ' + ', '.join(score.cues) if score.cues else ''}")
         if fault is not None:
@@ -167,7 +156,7 @@ def benchmark(text: str, rounds: int, *, as_json: bool) -> None:
     """Measure what validation costs here, in CPU time, beside the published regular expression."""
     published = re.compile(r"^(\d+)-(\d+)(?:\s{0,10}\|\s{0,10}(.+))?$")
     answer = stand_in_answer(text)
-    kind = _kind(request.task) if (request := parse_request(text)) else Kind.GENERATIVE
+    kind = kind_of(request.task) if (request := parse_request(text)) else Kind.GENERATIVE
     figures = {
         "published expression": _microseconds(lambda: published.match(text), rounds),
         "request": _microseconds(lambda: request_fault(parse_request(text), V21_TASKS, FIBONACCI), rounds),
@@ -225,24 +214,6 @@ def compose(text: str, *, plan_only: bool, as_json: bool) -> None:
         click.echo(f"{described['outcome']}")
 
 
-def code_lists() -> dict[str, list[dict[str, Any]]]:
-    """Every code with its name, by what it is."""
-    return {
-        "tasks": [
-            {"code": code, "name": name, "kind": _kind(code).value, "answer": _shape(code)}
-            for code, name in TASK_NAMES.items()
-        ],
-        "params": [{"code": code, "name": name} for code, name in {**PARAM_NAMES, **EXTENDED_PARAM_NAMES}.items()],
-        "responses": [{"code": SUCCESS_BIT, "name": "Success Bit", "sent_as": "1"}]
-        + [
-            {"code": code, "name": name, "sent_as": "second, as confidence" if code in CONFIDENCES else str(code + 1)}
-            for code, name in RESPONSE_NAMES.items()
-        ]
-        + [{"code": code, "name": name, "sent_as": str(code + 1)} for code, name in LANGUAGE_NAMES.items()],
-        "errors": [{"code": int(code), "name": name} for code, name in ERROR_MEANINGS.items()],
-    }
-
-
 def _run(chain: ChainRun) -> dict[str, Any]:
     due = chain.start(0.0)
     while due:
@@ -260,99 +231,15 @@ def _run(chain: ChainRun) -> dict[str, Any]:
             return {"outcome": f"failed at {stage}: {failure.value}", "given": given}
 
 
-def _lesson(text: str, task: int | None) -> Lesson:
-    if task is not None:
-        return response_lesson(text, _kind(task))
-    if not is_composite(text):
-        return request_lesson(text)
-    try:
-        plan(text)
-    except CompositeError as error:
-        # Brackets around a single request are a habit; say so rather than speak of chains.
-        single = request_lesson(text)
-        return single if single.suggestion else Lesson(False, int(error.code), (str(error),))
-    return Lesson(valid=True)
-
-
-def _parts(text: str, task: int | None) -> list[dict[str, str]]:
-    if task is not None:
-        return _answer_parts(text)
-    if is_composite(text):
-        try:
-            steps = plan(text).steps
-        except CompositeError:
-            return []
-        return [
-            _part(f"step {number}", str(stage), f"{TASK_NAMES[stage.task]}, {_param_name(stage.param)}")
-            for number, step in enumerate(steps, start=1)
-            for stage in step
-        ]
-    request = parse_request(text)
-    if request is None:
-        return []
-    named = TASK_NAMES.get(request.task)
-    meaning = f"{named}, answered by {_shape(request.task)}" if named else "no task has this code"
-    return [
-        _part("TASK", str(request.task), meaning),
-        _part("PARAM", str(request.param), _param_name(request.param)),
-        _part(
-            "CONTEXT", f"{len(request.context)} characters", "data, never instructions" if request.context else "none"
-        ),
-    ]
-
-
-def _answer_parts(text: str) -> list[dict[str, str]]:
-    parsed = parse_response(text)
-    if len(parsed.codes) == 1 and parsed.codes[0] in ERROR_MEANINGS:
-        return [_part("ERROR", str(parsed.codes[0]), ERROR_MEANINGS[parsed.codes[0]])]
-    parts: list[dict[str, str]] = []
-    for what, code in zip(("RESPONSE", "CONFIDENCE"), parsed.codes, strict=False):
-        if what == "CONFIDENCE":
-            parts.append(_part(what, str(code), RESPONSE_NAMES[code] if code in CONFIDENCES else "not a confidence"))
-            continue
-        result = code & ~SUCCESS_BIT
-        names = {**RESPONSE_NAMES, **LANGUAGE_NAMES, 0: "done"}
-        bit = "Success Bit" if code & SUCCESS_BIT else "no Success Bit"
-        parts.append(_part(what, str(code), f"{names.get(result, 'no result has this code')}, {bit}"))
-    if parsed.payload:
-        parts.append(_part("PAYLOAD", f"{len(parsed.payload)} characters", parsed.payload[:60]))
-    return parts
-
-
 def _named_parts(text: str, task: int | None) -> dict[str, str]:
-    parts = {part["what"]: f"{part['code']} {part['meaning']}" for part in _parts(text, task)}
+    parts = {part["what"]: f"{part['code']} {part['meaning']}" for part in parts_of(text, task)}
     rest = parse_response(text).payload if task is not None else ((parse_request(text) or ("", "", ""))[2])
     key = "PAYLOAD" if task is not None else "CONTEXT"
     return parts | ({key: rest} if rest else {}) if parts else {"not valid": text}
 
 
-def _part(what: str, code: str, meaning: str) -> dict[str, str]:
-    return {"what": what, "code": code, "meaning": meaning}
-
-
-def _param_name(param: int) -> str:
-    return {**PARAM_NAMES, **EXTENDED_PARAM_NAMES}.get(param, "no param has this code")
-
-
 def _task_name(stage: str) -> str:
     return TASK_NAMES[int(stage.strip("[").partition("-")[0])]
-
-
-def _kind(task: int) -> Kind:
-    return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
-
-
-def _shape(task: int) -> str:
-    return "RESPONSE-CONFIDENCE" if task in CLASSIFICATION_TASKS else "RESPONSE-CONFIDENCE | PAYLOAD"
-
-
-def _lesson_json(lesson: Lesson) -> dict[str, Any]:
-    return {
-        "valid": lesson.valid,
-        "code": lesson.code or None,
-        "faults": lesson.faults,
-        "suggestion": lesson.suggestion or None,
-    }
 
 
 def _print_lesson(text: str, lesson: Lesson) -> None:
