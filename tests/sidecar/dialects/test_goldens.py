@@ -1,9 +1,8 @@
 """Whole answers in the shapes that the providers send, restored; cut at every byte (T2, T5, T7, T13, T15).
 
-`AEGIS_REGENERATE_GOLDENS=1` writes the expected files anew: look at the difference before you commit it.
+`--regenerate` writes the expected files anew: look at the difference before you commit it.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -33,12 +32,12 @@ def open_answer(name: str, *, restore: bool = True) -> Answer:
 
 
 @CASE
-def test_restored_answer_is_the_golden_one(name: str) -> None:
+def test_restored_answer_is_the_golden_one(name: str, regenerate: bool) -> None:
     expected = GOLDENS / name.replace(".", ".restored.")
 
     restored = read(open_answer(name), [(GOLDENS / name).read_bytes()])
 
-    if os.environ.get("AEGIS_REGENERATE_GOLDENS"):
+    if regenerate:
         expected.write_bytes(restored)
     assert restored == expected.read_bytes()
 
