@@ -11,6 +11,7 @@ from sidecar.dialects.anthropic_notes import AnthropicNotes
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.messages_answer import MessageBody, MessageStream
 from sidecar.dialects.messages_request import collect_messages, place_system_prompt
+from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.plausible import token_count, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
 from sidecar.dialects.provider_errors import anthropic_error
@@ -40,6 +41,10 @@ class AnthropicMessages:
     def answer(self, content_type: str, restore: Restore | None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, None if self._counts_only else restore, self._notes, MessageStream, self._body)
+
+    def failed(self) -> Answer:
+        """A reader of an answer with an error status."""
+        return FailedBody()
 
     def decoy(self, prompt: Prompt, text: str, request_id: str) -> tuple[str, bytes]:
         """A false answer that looks like any other: streamed if the prompt asked for a stream."""

@@ -77,7 +77,14 @@ class Dialect(Protocol):
         """The parsed request. Raises `MalformedBodyError`."""
 
     def answer(self, content_type: str, restore: Restore | None) -> Answer:
-        """A reader of one answer of this content type. `restore` None: pass every byte on and only observe."""
+        """A reader of one answer of this content type. `restore` None: pass every byte on and only observe.
+
+        For answers with a status of 2xx; what an upstream says with any other is read by `failed`.
+        """
+
+    def failed(self) -> Answer:
+        """A reader of an answer with an error status, of any content type: held until it is whole, passed on without
+        the credentials it may quote. A policy has nothing to restore in it, and must not hide a 429 from an SDK."""
 
     def decoy(self, prompt: Prompt, text: str, request_id: str) -> tuple[str, bytes]:
         """A complete false answer: content type and body, streamed if the prompt asked for a stream."""

@@ -13,7 +13,7 @@ from sidecar.dialects.answers import open_answer
 from sidecar.dialects.dialect import Answer, Dialect, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.leaves import Leaves
-from sidecar.dialects.observing import Notes
+from sidecar.dialects.observing import FailedBody, Notes
 from sidecar.dialects.openai_embeddings import count_token_arrays
 from sidecar.dialects.openai_notes import DONE
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
@@ -53,6 +53,10 @@ class Generic:
     def answer(self, content_type: str, restore: Restore | None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, GenericStream, GenericBody())
+
+    def failed(self) -> Answer:
+        """A reader of an answer with an error status."""
+        return FailedBody()
 
     def decoy(self, prompt: Prompt, text: str, request_id: str) -> tuple[str, bytes]:
         """What the family's main endpoint would answer."""

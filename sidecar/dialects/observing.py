@@ -6,11 +6,11 @@ A stream is still handed on event by event, never half an event, so that it can 
 from typing import Protocol
 
 from sidecar.codecs.sse import EventTooLargeError, Splitter
-from sidecar.dialects.dialect import Observed
+from sidecar.dialects.dialect import MalformedAnswerError, Observed
 from sidecar.dialects.provider_errors import without_credentials
 
 _MAX_OBSERVED = 1024 * 1024
-"""Bytes of a JSON answer that are kept to read its usage; longer ones pass unobserved."""
+"""Bytes of a JSON answer that are kept to read its usage (longer ones pass unobserved), and of an error."""
 
 
 class Notes(Protocol):
@@ -65,6 +65,34 @@ class PassingStream:
     def break_off(self, code: str, message: str) -> bytes:
         """The error event, after a line end that closes an event which was too long to be held."""
         return (b"\n\n" if self._torn else b"") + self._notes.error_event(code, message)
+
+
+class FailedBody:
+    """What an upstream says with an error status, in whatever form: whole, with credentials cut short, tokens kept."""
+
+    __slots__ = ("_kept", "_size", "observed")
+
+    def __init__(self) -> None:
+        self.observed = Observed(upstream_error=True)
+        self._kept: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing yet: a credential may be cut in two. Raises `MalformedAnswerError` for more than any error says."""
+        self._size += len(data)
+        if self._size > _MAX_OBSERVED:
+            raise MalformedAnswerError(f"an error of more than {_MAX_OBSERVED} bytes")
+        self._kept.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """All of it."""
+        self.observed.finished = True
+        return without_credentials(b"".join(self._kept))
+
+    def break_off(self, _code: str, _message: str) -> bytes:
+        """Nothing can be said inside a body."""
+        return b""
 
 
 class PassingBody:

@@ -10,6 +10,7 @@ from sidecar.dialects.answers import open_answer
 from sidecar.dialects.chat_answer import ChatBody, ChatStream
 from sidecar.dialects.chat_request import collect_chat, place_system_prompt
 from sidecar.dialects.dialect import Answer, Prompt, Restore
+from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.openai_notes import OpenAINotes
 from sidecar.dialects.plausible import token_count, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
@@ -38,6 +39,10 @@ class OpenAIChat:
     def answer(self, content_type: str, restore: Restore | None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, ChatStream, self._body)
+
+    def failed(self) -> Answer:
+        """A reader of an answer with an error status."""
+        return FailedBody()
 
     def decoy(self, prompt: Prompt, text: str, request_id: str) -> tuple[str, bytes]:
         """A false answer that looks like any other: streamed if the prompt asked for a stream."""

@@ -9,7 +9,7 @@ from policies.model import DialectName, Role, UnreadablePart
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.leaves import Leaves
-from sidecar.dialects.observing import PassingBody, PassingStream
+from sidecar.dialects.observing import FailedBody, PassingBody, PassingStream
 from sidecar.dialects.openai_notes import OpenAINotes
 from sidecar.dialects.plausible import token_count
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
@@ -38,6 +38,10 @@ class OpenAIEmbeddings:
     def answer(self, content_type: str, _restore: Restore | None) -> Answer:
         """A reader of one answer, which holds vectors only: nothing to restore."""
         return PassingStream(self._notes) if "event-stream" in content_type else PassingBody(self._notes)
+
+    def failed(self) -> Answer:
+        """A reader of an answer with an error status."""
+        return FailedBody()
 
     def decoy(self, prompt: Prompt, _text: str, _request_id: str) -> tuple[str, bytes]:
         """A vector of length one that says nothing."""

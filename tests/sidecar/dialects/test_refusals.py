@@ -5,10 +5,10 @@ import json
 import pytest
 
 from policies.model import Forward
-from sidecar.dialects.dialect import Dialect
+from sidecar.dialects.dialect import Dialect, MalformedAnswerError
 from sidecar.dialects.provider_errors import without_credentials
 from sidecar.dialects.registry import Dialects
-from tests.sidecar.dialects.wire import chat_texts, events, message_texts
+from tests.sidecar.dialects.wire import bytewise, chat_texts, events, message_texts, read
 
 REQUEST_ID = "01ARYZ6S41TSV4RRFFQ69G5FAV"
 DIALECTS = Dialects()
@@ -60,6 +60,31 @@ def test_status_decides_the_type_of_error(status: int, openai: str, anthropic: s
 )
 def test_t29_credentials_in_error_texts_are_cut_short(told: bytes, kept: bytes) -> None:
     assert without_credentials(told) == kept
+
+
+@pytest.mark.parametrize("body", [b"<html>429</html>", b'{"error":{"message":"[T1]"}}', b"", b"\xff"])
+def test_error_of_an_upstream_passes_whatever_it_is_made_of(body: bytes) -> None:
+    answer = CHAT.failed()
+
+    assert read(answer, bytewise(body)) == body
+    assert answer.observed.upstream_error
+    assert answer.observed.finished
+
+
+def test_t29_credential_that_is_cut_in_two_reads_is_cut_short_all_the_same() -> None:
+    told = b"Incorrect API key provided: sk-proj-abcdefgh12345678. Find yours at https://example.org"
+
+    assert read(MESSAGES.failed(), bytewise(told)) == (
+        b"Incorrect API key provided: sk-*** Find yours at https://example.org"
+    )
+
+
+def test_error_longer_than_any_error_is_ended() -> None:
+    answer = MESSAGES.failed()
+
+    with pytest.raises(MalformedAnswerError):
+        answer.feed(b"x" * 1024 * 1024 + b"x")
+    assert answer.break_off("x", "y") == b""
 
 
 def decoy(dialect: Dialect, **body: object) -> tuple[str, bytes]:
