@@ -5,6 +5,7 @@ secret serves as well as what `aegis up` writes.
 """
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -89,14 +90,14 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
 
 def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `path` by rename; the file never exists with wider rights than `mode`, nor half written."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    scratch = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+        scratch.chmod(mode)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)

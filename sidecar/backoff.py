@@ -1,0 +1,25 @@
+"""How long to wait before the next attempt: exponential, with full jitter, so that a fleet does not return at once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Grows with every `delay`, starts over with `reset`."""
+
+    base: float = 0.5
+    """Seconds: upper bound of the first delay."""
+    factor: float = 1.6
+    cap: float = 30.0
+    """Seconds: upper bound of every delay."""
+    attempts: int = 0
+
+    def delay(self, fraction: float) -> float:
+        """Seconds to wait. `fraction`: random, from 0 to 1."""
+        ceiling = min(self.cap, self.base * self.factor ** min(self.attempts, 64))
+        self.attempts += 1
+        return ceiling * fraction
+
+    def reset(self) -> None:
+        """An attempt was worth it."""
+        self.attempts = 0

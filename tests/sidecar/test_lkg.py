@@ -1,0 +1,136 @@
+"""The last known good policies on disk (control-api.md rule 10)."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from aegispb.v1 import discovery_pb2 as pb
+from aegispb.v1 import lkg_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.backoff import Backoff
+from sidecar.lkg import LastKnownGoodError, LastKnownGoodFile, open_key
+
+KEY, NONCE = bytes(range(32)), bytes(12)
+KEPT = lkg_pb2.LastKnownGood(
+    entries=[lkg_pb2.LastKnownGood.Entry(type_url="x", resource=pb.Resource(name="secret-name"), received_at=1)],
+    revisions={"x": 7},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state/lkg"
+
+
+@pytest.fixture
+def file(path: Path) -> LastKnownGoodFile:
+    return LastKnownGoodFile(path, KEY, "spiffe://td/sidecar/one")
+
+
+def test_what_was_written_is_read_back(file: LastKnownGoodFile) -> None:
+    assert file.read() is None
+
+    file.write(KEPT, NONCE)
+
+    assert file.read() == KEPT
+
+
+def test_file_is_sealed_and_private(file: LastKnownGoodFile, path: Path) -> None:
+    file.write(KEPT, NONCE)
+
+    assert b"secret-name" not in path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["lkg"]
+
+
+def test_every_changed_byte_is_noticed(file: LastKnownGoodFile, path: Path) -> None:
+    file.write(KEPT, NONCE)
+    sealed = path.read_bytes()
+
+    for position in range(len(sealed)):
+        path.write_bytes(sealed[:position] + bytes([sealed[position] ^ 1]) + sealed[position + 1 :])
+        with pytest.raises(LastKnownGoodError):
+            file.read()
+
+
+def test_every_truncation_is_noticed(file: LastKnownGoodFile, path: Path) -> None:
+    file.write(KEPT, NONCE)
+    sealed = path.read_bytes()
+
+    for length in range(len(sealed)):
+        path.write_bytes(sealed[:length])
+        with pytest.raises(LastKnownGoodError):
+            file.read()
+
+
+@pytest.mark.parametrize(("key", "owner"), [(bytes(32), "spiffe://td/sidecar/one"), (KEY, "spiffe://td/sidecar/two")])
+def test_file_of_another_sidecar_is_refused(file: LastKnownGoodFile, path: Path, key: bytes, owner: str) -> None:
+    file.write(KEPT, NONCE)
+
+    with pytest.raises(LastKnownGoodError, match="another sidecar"):
+        LastKnownGoodFile(path, key, owner).read()
+
+
+@given(content=st.binary(max_size=100))
+def test_garbage_gives_only_our_error(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage"
+    path.write_bytes(b"aegis-lkg/1\n" + content)
+
+    with pytest.raises(LastKnownGoodError):
+        LastKnownGoodFile(path, KEY, "x").read()
+
+
+def test_unreadable_path_is_our_error(tmp_path: Path) -> None:
+    with pytest.raises(LastKnownGoodError, match="cannot be read"):
+        LastKnownGoodFile(tmp_path, KEY, "x").read()
+
+
+def test_crash_before_the_rename_leaves_the_old_file(file: LastKnownGoodFile, path: Path) -> None:
+    file.write(KEPT, NONCE)
+    (path.parent / f".lkg.{os.getpid()}").write_bytes(b"half")
+
+    assert file.read() == KEPT
+    file.write(KEPT, bytes(11) + b"1")
+    assert file.read() == KEPT
+
+
+def test_key_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "state/lkg.key"
+
+    first = open_key(path, KEY)
+
+    assert first == KEY == open_key(path, bytes(32))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_workers_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(lambda n: open_key(tmp_path / str(n % 2) / "key", bytes([n]) * 32), [0] * 8))
+
+    assert len(keys) == 1
+
+
+def test_truncated_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "lkg.key"
+    path.write_bytes(b"short")
+
+    with pytest.raises(LastKnownGoodError, match="move it away"):
+        open_key(path, KEY)
+    assert path.read_bytes() == b"short"
+
+
+def test_backoff_grows_to_its_cap_and_starts_over() -> None:
+    backoff = Backoff()
+
+    ceilings = [backoff.delay(1.0) for _ in range(12)]
+    backoff.reset()
+
+    assert ceilings[:3] == [0.5, 0.8, 0.5 * 1.6**2]
+    assert ceilings[-1] == 30.0
+    assert ceilings == sorted(ceilings)
+    assert backoff.delay(1.0) == 0.5
+    assert backoff.delay(0.0) == 0.0
