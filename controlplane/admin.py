@@ -1,0 +1,228 @@
+"""PolicyAdmin over gRPC: what `aegis policy` calls. Every method is for operators only."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import grpc
+from aegispb.v1 import admin_pb2 as pb
+
+from controlplane import catalog
+from controlplane.catalog import Change, Proposal
+from controlplane.discovery.server import PolicyDiscovery
+from controlplane.identity.peer import peer_of
+from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
+from controlplane.status import node_status
+from controlplane.store.store import Action, ConflictError, NoSuchRevisionError, Origin, PolicyStore, StoreError
+from policies.errors import SpecError
+from policies.spec_load import Source
+
+logger = logging.getLogger(__name__)
+
+SERVICE: Final = "aegispb.v1.PolicyAdmin"
+MAX_REASON: Final = 1000
+"""Characters."""
+MAX_HISTORY: Final = 1000
+_ATTEMPTS: Final = 5
+"""How often a push without an expected revision is tried again after somebody else was faster."""
+_ACTIONS: Final = {
+    Action.CREATED: pb.Change.CREATED,
+    Action.CHANGED: pb.Change.CHANGED,
+    Action.REMOVED: pb.Change.REMOVED,
+}
+
+Method = Callable[[Any, SpiffeId], Awaitable[Any]]
+
+
+class NotAnOperatorError(Exception):
+    """The peer's certificate does not name an operator."""
+
+
+_CODES: Final = (
+    (IdentityError, grpc.StatusCode.UNAUTHENTICATED),
+    (NotAnOperatorError, grpc.StatusCode.PERMISSION_DENIED),
+    (NoSuchRevisionError, grpc.StatusCode.NOT_FOUND),
+    (ConflictError, grpc.StatusCode.ABORTED),
+    (StoreError, grpc.StatusCode.UNAVAILABLE),
+    (SpecError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ValueError, grpc.StatusCode.INVALID_ARGUMENT),
+)
+"""What callers are told of an error; the first that fits."""
+
+
+class PolicyAdmin:
+    """The service. `changed` is awaited after every push, before the caller gets its answer."""
+
+    def __init__(
+        self,
+        store: PolicyStore,
+        discovery: PolicyDiscovery,
+        trust_domain: str,
+        *,
+        changed: Callable[[], Awaitable[None]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._discovery = discovery
+        self._trust_domain = trust_domain
+        self._changed = changed
+        self._now = now
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """To be added to a server."""
+        methods: dict[str, tuple[Any, Any, Method]] = {
+            "Validate": (pb.ValidateRequest, pb.ValidateResponse, self._validate),
+            "Diff": (pb.DiffRequest, pb.DiffResponse, self._diff),
+            "Push": (pb.PushRequest, pb.PushResponse, self._push),
+            "Rollback": (pb.RollbackRequest, pb.PushResponse, self._rollback),
+            "Status": (pb.StatusRequest, pb.StatusResponse, self._status),
+            "List": (pb.ListRequest, pb.ListResponse, self._list),
+            "History": (pb.HistoryRequest, pb.HistoryResponse, self._history),
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._serve(method), request.FromString, response.SerializeToString
+                )
+                for name, (request, response, method) in methods.items()
+            },
+        )
+
+    def _serve(self, method: Method) -> Any:
+        async def serve(request: Any, call: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await method(request, self._operator(call))
+            except tuple(kind for kind, _ in _CODES) as error:
+                code = next(code for kind, code in _CODES if isinstance(error, kind))
+                logger.warning("request refused", extra={"code": code.name, "reason": str(error)[:500]})
+                return await call.abort(code, str(error)[:2000])
+
+        return serve
+
+    def _operator(self, call: grpc.aio.ServicerContext[Any, Any]) -> SpiffeId:
+        peer = peer_of(call, self._trust_domain)
+        if peer.role is not Role.OPERATOR:
+            needed = f"spiffe://{self._trust_domain}/operator/..."
+            raise NotAnOperatorError(f"{peer} is not an operator; use a certificate for {needed}")
+        return peer
+
+    async def _validate(self, request: pb.ValidateRequest, _operator: SpiffeId) -> pb.ValidateResponse:
+        try:
+            _, proposal = await asyncio.to_thread(self._propose, request.sources, prune=request.prune)
+        except SpecError as error:
+            return pb.ValidateResponse(findings=_findings(error))
+        return pb.ValidateResponse(documents=proposal.given)
+
+    async def _diff(self, request: pb.DiffRequest, _operator: SpiffeId) -> pb.DiffResponse:
+        try:
+            revision, proposal = await asyncio.to_thread(self._propose, request.sources, prune=request.prune)
+        except SpecError as error:
+            return pb.DiffResponse(findings=_findings(error))
+        return pb.DiffResponse(revision=revision, changes=map(_change, proposal.changes))
+
+    async def _push(self, request: pb.PushRequest, operator: SpiffeId) -> pb.PushResponse:
+        origin = Origin(str(operator), _reason(request.reason), self._now())
+        expected = request.expect_revision if request.HasField("expect_revision") else None
+        return await self._make_revision(lambda: self._propose(request.sources, prune=request.prune), origin, expected)
+
+    async def _rollback(self, request: pb.RollbackRequest, operator: SpiffeId) -> pb.PushResponse:
+        reason = _reason(request.reason) or f"rollback to revision {request.revision}"
+        origin = Origin(str(operator), reason, self._now(), request.revision)
+        expected = request.expect_revision if request.HasField("expect_revision") else None
+        return await self._make_revision(lambda: self._restore(request.revision), origin, expected)
+
+    async def _status(self, _request: pb.StatusRequest, _operator: SpiffeId) -> pb.StatusResponse:
+        desired, now, elapsed = self._discovery.desired, self._now(), asyncio.get_running_loop().time()
+        nodes = [node_status(node, desired, now, elapsed) for node in self._discovery.roster]
+        response = pb.StatusResponse(revision=desired.revision, nodes=nodes)
+        response.at.FromDatetime(now)
+        return response
+
+    async def _list(self, request: pb.ListRequest, _operator: SpiffeId) -> pb.ListResponse:
+        return await asyncio.to_thread(self._documents, request.revision)
+
+    async def _history(self, request: pb.HistoryRequest, _operator: SpiffeId) -> pb.HistoryResponse:
+        records = await asyncio.to_thread(self._store.history, min(request.limit or 50, MAX_HISTORY))
+        response = pb.HistoryResponse()
+        for record in records:
+            origin = record.origin
+            revision = response.revisions.add(
+                number=record.number, author=origin.author, reason=origin.reason, restored=origin.restored or 0
+            )
+            revision.at.FromDatetime(origin.at)
+            for (kind, name), action in record.changes.items():
+                getattr(revision, action.value).append(f"{kind}/{name}")
+        return response
+
+    async def _make_revision(
+        self, propose: Callable[[], tuple[int, Proposal]], origin: Origin, expected: int | None
+    ) -> pb.PushResponse:
+        try:
+            number, proposal = await asyncio.to_thread(self._commit, propose, origin, expected)
+        except SpecError as error:
+            return pb.PushResponse(findings=_findings(error), revision=self._discovery.desired.revision)
+        if proposal.changes:
+            extra = {"revision": number, "author": origin.author, "changes": len(proposal.changes)}
+            logger.info("policy revision made", extra=extra)
+        await self._changed()
+        return pb.PushResponse(revision=number, changes=map(_change, proposal.changes))
+
+    # --- below: in a thread, on the store ---
+
+    def _propose(self, sources: Iterable[pb.SourceFile], *, prune: bool) -> tuple[int, Proposal]:
+        base = self._store.newest()
+        files = [Source(source.name[:500], source.text) for source in sources]
+        return base, catalog.propose(files, self._store.resources(base), prune=prune)
+
+    def _restore(self, revision: int) -> tuple[int, Proposal]:
+        base = self._store.newest()
+        return base, catalog.restore(self._store.resources(revision), self._store.resources(base))
+
+    def _commit(
+        self, propose: Callable[[], tuple[int, Proposal]], origin: Origin, expected: int | None
+    ) -> tuple[int, Proposal]:
+        for attempt in range(_ATTEMPTS):
+            base, proposal = propose()
+            if expected is not None and base != expected:
+                raise ConflictError(base)
+            try:
+                return self._store.commit(proposal.resources, origin, base=base).number, proposal
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _documents(self, revision: int) -> pb.ListResponse:
+        number = revision or self._store.newest()
+        resources = self._store.resources(number)
+        response = pb.ListResponse(revision=number)
+        for key, resource in resources.items():
+            text = catalog.text_of(key, resources)
+            response.documents.add(kind=key[0].value, name=key[1], version=resource.version, text=text)
+        return response
+
+
+def _reason(given: str) -> str:
+    if len(given) > MAX_REASON:
+        raise ValueError(f"the reason has more than {MAX_REASON} characters")
+    return given
+
+
+def _change(change: Change) -> pb.Change:
+    return pb.Change(
+        kind=change.key[0].value,
+        name=change.key[1],
+        action=_ACTIONS[change.action],
+        before=change.before,
+        after=change.after,
+    )
+
+
+def _findings(error: SpecError) -> Iterator[pb.Finding]:
+    for each in error.findings:
+        yield pb.Finding(
+            file=each.file, line=each.line, column=each.column, field=each.field, message=each.message, hint=each.hint
+        )

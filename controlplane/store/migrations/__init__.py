@@ -1,0 +1,1 @@
+"""Versions of the schema, applied when a store is opened."""

@@ -1,0 +1,258 @@
+"""Every revision of every policy, kept: who pushed it, when and why.
+
+A revision is the whole set of documents at one moment. It is written in one transaction or not at all, and never
+changed afterwards; a rollback is a new revision with old content.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from aegispb.v1 import discovery_pb2 as pb
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from controlplane.store.schema import CHANGES, CONTENTS, DOCUMENTS, REVISIONS
+from policies.spec import DocumentKey, Kind
+
+Resources = Mapping[DocumentKey, pb.Resource]
+
+_BUSY: Final = 10_000
+"""Milliseconds to wait for another process that writes."""
+
+
+class StoreError(Exception):
+    """The store cannot be used. Says what to do."""
+
+
+class NoSuchRevisionError(StoreError):
+    """A revision was asked for that was never made."""
+
+
+class ConflictError(StoreError):
+    """Somebody else made a revision meanwhile."""
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(f"the newest revision is {newest}; look at it with `aegis policy diff` and push again")
+        self.newest = newest
+
+
+class Action(StrEnum):
+    """What a revision did with a document."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who made a revision, when and why."""
+
+    author: str
+    """SPIFFE id."""
+    reason: str
+    at: datetime
+    restored: int | None = None
+    """The revision that this one restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """One entry of the history."""
+
+    number: int
+    origin: Origin
+    changes: Mapping[DocumentKey, Action]
+
+
+class PolicyStore:
+    """The store. Every method blocks on the database and may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(reading=True)
+
+    @classmethod
+    def open(cls, url: str) -> "PolicyStore":
+        """The store at an SQLAlchemy URL, its schema brought up to date. Raises StoreError."""
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        try:
+            with engine.begin() as connection:
+                _upgrade(connection)
+        except SQLAlchemyError as error:
+            raise StoreError(f"the policy store cannot be opened: {_first_line(error)}") from None
+        return cls(engine)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def newest(self) -> int:
+        """Number of the newest revision; 0 before the first."""
+        with self._reading.connect() as connection:
+            return _newest(connection)
+
+    def resources(self, revision: int) -> Resources:
+        """All documents of a revision as they are distributed. Raises NoSuchRevisionError."""
+        with self._reading.connect() as connection:
+            return _resources(connection, revision)
+
+    def last_changes(self, revision: int) -> dict[Kind, int]:
+        """Kind -> the latest revision up to `revision` in which a document of it was created, changed or removed."""
+        query = select(CHANGES.c.kind, func.max(CHANGES.c.revision)).where(CHANGES.c.revision <= revision)
+        with self._reading.connect() as connection:
+            return {Kind(kind): number for kind, number in connection.execute(query.group_by(CHANGES.c.kind))}
+
+    def commit(self, resources: Resources, origin: Origin, *, base: int) -> RevisionRecord:
+        """Make `resources` the newest revision, all of it or nothing.
+
+        Raises ConflictError unless `base` is the newest revision at that moment. If nothing differs from it, no
+        revision is made and the record has the number of `base` and no changes.
+        """
+        try:
+            with self._engine.begin() as connection:
+                newest = _newest(connection)
+                if newest != base:
+                    raise ConflictError(newest)
+                changes = changes_between(_resources(connection, base), resources)
+                if not changes:
+                    return RevisionRecord(base, origin, {})
+                _insert(connection, base + 1, resources, origin, changes)
+        except IntegrityError:
+            # Another replica inserted the same number between our look and our insert.
+            raise ConflictError(self.newest()) from None
+        except OperationalError as error:
+            raise StoreError(f"the policy store did not take the revision: {_first_line(error)}") from None
+        return RevisionRecord(base + 1, origin, changes)
+
+    def history(self, limit: int) -> list[RevisionRecord]:
+        """The latest revisions, newest first."""
+        latest = select(REVISIONS).order_by(REVISIONS.c.number.desc()).limit(limit)
+        with self._reading.connect() as connection:
+            rows = connection.execute(latest).all()
+            if not rows:
+                return []
+            changes: dict[int, dict[DocumentKey, Action]] = {row.number: {} for row in rows}
+            for change in connection.execute(select(CHANGES).where(CHANGES.c.revision >= rows[-1].number)):
+                changes[change.revision][Kind(change.kind), change.name] = Action(change.action)
+        return [RevisionRecord(row.number, _origin(row), changes[row.number]) for row in rows]
+
+
+def changes_between(before: Resources, after: Resources) -> dict[DocumentKey, Action]:
+    """What has to happen to `before` to make it `after`, in order of kind and name."""
+    changes: dict[DocumentKey, Action] = {}
+    for key in sorted(before.keys() | after.keys(), key=lambda key: (list(Kind).index(key[0]), key[1])):
+        if key not in before:
+            changes[key] = Action.CREATED
+        elif key not in after:
+            changes[key] = Action.REMOVED
+        elif (before[key].sha256, before[key].ttl) != (after[key].sha256, after[key].ttl):
+            changes[key] = Action.CHANGED
+    return changes
+
+
+def _newest(connection: Connection) -> int:
+    return connection.execute(select(func.max(REVISIONS.c.number))).scalar() or 0
+
+
+def _resources(connection: Connection, revision: int) -> Resources:
+    known = connection.execute(select(REVISIONS.c.number).where(REVISIONS.c.number == revision)).first()
+    if revision != 0 and known is None:
+        raise NoSuchRevisionError(f"there is no revision {revision}; `aegis policy history` shows them")
+    query = select(DOCUMENTS, CONTENTS.c.body).join(CONTENTS).where(DOCUMENTS.c.revision == revision)
+    found: dict[DocumentKey, pb.Resource] = {}
+    for row in connection.execute(query.order_by(DOCUMENTS.c.kind, DOCUMENTS.c.name)):
+        resource = pb.Resource(name=row.name, version=row.sha256.hex()[:16], body=row.body, sha256=row.sha256)
+        if row.ttl is not None:
+            resource.ttl.FromMilliseconds(row.ttl)
+        found[Kind(row.kind), row.name] = resource
+    return found
+
+
+def _insert(
+    connection: Connection,
+    number: int,
+    resources: Resources,
+    origin: Origin,
+    changes: Mapping[DocumentKey, Action],
+) -> None:
+    connection.execute(
+        insert(REVISIONS).values(
+            number=number,
+            at=round(origin.at.timestamp() * 1000),
+            author=origin.author,
+            reason=origin.reason,
+            restored=origin.restored,
+        )
+    )
+    _insert_contents(connection, resources.values())
+    documents = [
+        {
+            "revision": number,
+            "kind": kind.value,
+            "name": name,
+            "sha256": resource.sha256,
+            "ttl": resource.ttl.ToMilliseconds() if resource.HasField("ttl") else None,
+        }
+        for (kind, name), resource in resources.items()
+    ]
+    if documents:
+        connection.execute(insert(DOCUMENTS), documents)
+    connection.execute(
+        insert(CHANGES),
+        [
+            {"revision": number, "kind": kind.value, "name": name, "action": action.value}
+            for (kind, name), action in changes.items()
+        ],
+    )
+
+
+def _insert_contents(connection: Connection, resources: Iterable[pb.Resource]) -> None:
+    wanted = {resource.sha256: resource.body for resource in resources}
+    for digest, body in wanted.items():
+        known = connection.execute(select(CONTENTS.c.sha256).where(CONTENTS.c.sha256 == digest)).first()
+        if known is None:
+            connection.execute(insert(CONTENTS).values(sha256=digest, body=body))
+
+
+def _origin(row: Any) -> Origin:
+    at = datetime.fromtimestamp(row.at / 1000, UTC)
+    return Origin(row.author, row.reason, at, row.restored)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "controlplane.store:migrations")
+    config.set_main_option("path_separator", "os")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise StoreError(f"the policy store has schema {current}, made by a newer build; upgrade this control plane")
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where pysqlite guesses
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes cannot wait for another writer; one that begins as a writer can.
+    reading = connection.get_execution_options().get("reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    """SQLAlchemy's messages go on with the statement and its values."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,227 @@
+"""The policy store: whole revisions or none, kept for ever."""
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from controlplane.store.schema import METADATA
+from controlplane.store.store import (
+    Action,
+    ConflictError,
+    NoSuchRevisionError,
+    Origin,
+    PolicyStore,
+    Resources,
+    StoreError,
+)
+from policies import wire
+from policies.airlock.config import AirlockConfig
+from policies.snapshot import Upstream
+from policies.spec import Document, Kind
+
+WHO = Origin("spiffe://td/operator/alice", "first", datetime(2026, 11, 20, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/policies.db"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PolicyStore]:
+    opened = PolicyStore.open(url)
+    yield opened
+    opened.close()
+
+
+def resources(**hints: str) -> Resources:
+    return {
+        (Kind.AIRLOCK, name): wire.resource(Document(name, AirlockConfig(hint=hint))) for name, hint in hints.items()
+    }
+
+
+def test_empty_store_is_at_revision_zero(store: PolicyStore) -> None:
+    assert store.newest() == 0
+    assert store.resources(0) == {}
+    assert store.history(10) == []
+
+
+def test_revision_reads_back_as_it_was_committed_in_another_process(store: PolicyStore, url: str) -> None:
+    everything = {
+        **resources(a="x"),
+        (Kind.UPSTREAM, "m"): wire.resource(Document("m", Upstream("m", "http://x"), ttl=90)),
+    }
+
+    record = store.commit(everything, WHO, base=0)
+
+    other = PolicyStore.open(url)
+    assert record.number == other.newest() == 1
+    assert other.resources(1) == everything
+    (kept,) = other.history(10)
+    assert kept == record
+    other.close()
+
+
+def test_every_revision_stays_readable(store: PolicyStore) -> None:
+    for number, hint in enumerate("abc"):
+        store.commit(resources(p=hint), WHO, base=number)
+
+    assert [store.resources(number) for number in (1, 2, 3)] == [resources(p=hint) for hint in "abc"]
+
+
+def test_history_tells_what_each_revision_did(store: PolicyStore) -> None:
+    store.commit(resources(a="x", b="x"), WHO, base=0)
+    store.commit(resources(a="y", c="x"), WHO, base=1)
+
+    newest, first = store.history(10)
+
+    assert newest.changes == {
+        (Kind.AIRLOCK, "a"): Action.CHANGED,
+        (Kind.AIRLOCK, "b"): Action.REMOVED,
+        (Kind.AIRLOCK, "c"): Action.CREATED,
+    }
+    assert set(first.changes.values()) == {Action.CREATED}
+    assert store.history(1) == [newest]
+
+
+def test_kinds_know_when_they_last_changed_removals_included(store: PolicyStore) -> None:
+    upstream = {(Kind.UPSTREAM, "m"): wire.resource(Document("m", Upstream("m", "http://x")))}
+    store.commit({**resources(a="x"), **upstream}, WHO, base=0)
+    store.commit({**resources(a="y"), **upstream}, WHO, base=1)
+    store.commit(upstream, WHO, base=2)
+
+    assert store.last_changes(3) == {Kind.AIRLOCK: 3, Kind.UPSTREAM: 1}
+    assert store.last_changes(2) == {Kind.AIRLOCK: 2, Kind.UPSTREAM: 1}
+
+
+def test_commit_without_a_difference_makes_no_revision(store: PolicyStore) -> None:
+    store.commit(resources(a="x"), WHO, base=0)
+
+    record = store.commit(resources(a="x"), WHO, base=1)
+
+    assert (record.number, record.changes, store.newest()) == (1, {}, 1)
+
+
+def test_changed_time_to_live_alone_is_a_change(store: PolicyStore) -> None:
+    document = Document("a", AirlockConfig())
+    store.commit({document.key: wire.resource(document)}, WHO, base=0)
+
+    record = store.commit({document.key: wire.resource(Document("a", AirlockConfig(), ttl=5))}, WHO, base=1)
+
+    assert record.changes == {document.key: Action.CHANGED}
+
+
+def test_commit_on_an_old_base_is_refused_with_the_newest_revision(store: PolicyStore) -> None:
+    store.commit(resources(a="x"), WHO, base=0)
+
+    with pytest.raises(ConflictError, match="newest revision is 1"):
+        store.commit(resources(a="y"), WHO, base=0)
+    assert store.resources(store.newest()) == resources(a="x")
+
+
+def test_of_many_that_commit_at_once_exactly_one_wins_each_revision(url: str) -> None:
+    PolicyStore.open(url).close()
+
+    def race(number: int) -> bool:
+        store = PolicyStore.open(url)
+        try:
+            store.commit(resources(a=f"by {number}"), WHO, base=0)
+        except ConflictError:
+            return False
+        finally:
+            store.close()
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(race, range(8)))
+
+    assert sum(won) == 1
+
+
+def test_unknown_revision_is_named(store: PolicyStore) -> None:
+    with pytest.raises(NoSuchRevisionError, match="no revision 7"):
+        store.resources(7)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    ["INSERT INTO revisions", "INSERT INTO contents", "INSERT INTO documents", "INSERT INTO changes", "COMMIT"],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_failure_at_any_step_leaves_the_last_revision_whole(url: str, failing: str, when: str) -> None:
+    store = PolicyStore.open(url)
+    store.commit(resources(a="x"), WHO, base=0)
+    engine = store._engine
+
+    def break_statement(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith(failing):
+            raise OperationalError(statement, {}, sqlite3.OperationalError("disk I/O error"))
+
+    def break_commit(_connection: object) -> None:
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    if failing == "COMMIT":
+        if when == "after":
+            pytest.skip("after COMMIT the revision stands")
+        event.listen(engine, "commit", break_commit)
+    else:
+        event.listen(engine, f"{when}_cursor_execute", break_statement)
+
+    with pytest.raises(StoreError, match="disk I/O error"):
+        store.commit(resources(a="y", b="z"), WHO, base=1)
+
+    store.close()
+    reopened = PolicyStore.open(url)
+    assert reopened.newest() == 1
+    assert reopened.resources(1) == resources(a="x")
+    assert reopened.commit(resources(a="y"), WHO, base=1).number == 2
+    reopened.close()
+
+
+def test_errors_do_not_quote_statements_or_values(tmp_path: Path) -> None:
+    path = tmp_path / "policies.db"
+    path.write_bytes(b"this is no database" * 100)
+
+    with pytest.raises(StoreError) as refused:
+        PolicyStore.open(f"sqlite:///{path}")
+
+    assert "not a database" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_store_of_a_newer_build_is_refused(url: str, store: PolicyStore) -> None:
+    store.close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+
+    with pytest.raises(StoreError, match="newer build"):
+        PolicyStore.open(url)
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema(url: str, store: PolicyStore) -> None:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_readers_do_not_wait_for_a_writer(url: str, store: PolicyStore) -> None:
+    store.commit(resources(a="x"), WHO, base=0)
+    with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        assert store.newest() == 1
+
+        writer.execute("ROLLBACK")
+    writer.close()
