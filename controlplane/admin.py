@@ -17,7 +17,7 @@ from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
 from controlplane.status import node_status
 from controlplane.store.store import Action, ConflictError, NoSuchRevisionError, Origin, PolicyStore, StoreError
 from policies.errors import SpecError
-from policies.spec_load import Source
+from policies.spec import Source
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ class NotAnOperatorError(Exception):
     """The peer's certificate does not name an operator."""
 
 
+class RequestError(Exception):
+    """The request cannot be meant as it was sent."""
+
+
 _CODES: Final = (
     (IdentityError, grpc.StatusCode.UNAUTHENTICATED),
     (NotAnOperatorError, grpc.StatusCode.PERMISSION_DENIED),
@@ -47,7 +51,7 @@ _CODES: Final = (
     (ConflictError, grpc.StatusCode.ABORTED),
     (StoreError, grpc.StatusCode.UNAVAILABLE),
     (SpecError, grpc.StatusCode.FAILED_PRECONDITION),
-    (ValueError, grpc.StatusCode.INVALID_ARGUMENT),
+    (RequestError, grpc.StatusCode.INVALID_ARGUMENT),
 )
 """What callers are told of an error; the first that fits."""
 
@@ -207,7 +211,7 @@ class PolicyAdmin:
 
 def _reason(given: str) -> str:
     if len(given) > MAX_REASON:
-        raise ValueError(f"the reason has more than {MAX_REASON} characters")
+        raise RequestError(f"the reason has more than {MAX_REASON} characters")
     return given
 
 

@@ -13,8 +13,8 @@ from controlplane.store.store import Action, Resources, changes_between
 from policies import compile as policy_compile
 from policies import wire
 from policies.errors import Finding, PolicyError, SpecError
-from policies.spec import Document, DocumentKey
-from policies.spec_load import Source, load, render
+from policies.spec import Document, DocumentKey, Source
+from policies.spec_load import load, render
 
 MAX_DOCUMENTS: Final = 4096
 """In force together; as many as a sidecar holds."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from policies.airlock.config import AirlockConfig
 from policies.errors import refuse
@@ -136,6 +136,14 @@ class Document:
 
 
 DocumentKey = tuple[Kind, str]
+
+
+class Source(NamedTuple):
+    """One file of documents."""
+
+    name: str
+    """As findings shall name it."""
+    text: str
 
 
 def check_metadata(name: str, ttl: float | None) -> None:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from policies import spec_refs, spec_yaml
 from policies.errors import ConfigError, Finding, SpecError
 from policies.snapshot import Upstream
-from policies.spec import API_VERSION, Document, DocumentKey, Kind, check_metadata
+from policies.spec import API_VERSION, Document, DocumentKey, Kind, Source, check_metadata
 from policies.spec_models import SPECS, Metadata, value_of
 from policies.spec_refs import Placed
 from policies.spec_yaml import Node
@@ -22,14 +22,6 @@ MAX_FINDINGS: Final = 200
 
 
 NOTHING: Final[Mapping[DocumentKey, Document]] = {}
-
-
-class Source(NamedTuple):
-    """One file."""
-
-    name: str
-    """As findings shall name it."""
-    text: str
 
 
 def load(sources: Iterable[Source], in_force: Mapping[DocumentKey, Document] = NOTHING) -> list[Document]:

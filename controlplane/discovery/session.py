@@ -78,7 +78,7 @@ class _Type:
     """When times to live have to be renewed."""
 
     def missing(self, desired: DesiredType) -> list[str]:
-        """Names to send."""
+        """Names to send, what is on its way left out."""
         if self.resend:
             return list(desired.resources)
         return [name for name, resource in desired.resources.items() if not self._holds(name, resource.version)]
@@ -88,6 +88,8 @@ class _Type:
         return [name for name in self.applied.keys() | self.refused.keys() if name not in desired.resources]
 
     def _holds(self, name: str, version: str) -> bool:
+        if self.outstanding is not None and name in self.outstanding.frame.sent:
+            return self.outstanding.frame.sent[name] == version
         refusal = self.refused.get(name)
         return self.applied.get(name) == version or (refusal is not None and refusal.version == version)
 

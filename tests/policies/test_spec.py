@@ -19,8 +19,8 @@ from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
-from policies.spec import Document, Kind, RouteSpec
-from policies.spec_load import Source, load, render
+from policies.spec import Document, Kind, RouteSpec, Source
+from policies.spec_load import load, render
 from policies.spec_models import SPECS, AirlockModel, CapsModel, ContextModel, RestorationModel, json_schema
 from tests.policies.documents import documents
 
