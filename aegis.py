@@ -15,6 +15,8 @@ COMMANDS = {
         "commands.protocol",
         "Check, explain and try MathProtocol texts.",
     ),
+    "controlplane": ("commands.controlplane", "Distributes policies to sidecars and keeps their history."),
+    "policy": ("commands.policy", "Checks, compares, pushes and rolls back policies; shows who runs what."),
     "simulate-model": (
         "commands.simulate_model",
         "A stand-in model server: OpenAI and Anthropic shapes, JSON and SSE.",

@@ -91,7 +91,9 @@ async def serve(
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(PolicyStore.open, config.store_url)
         stack.callback(store.close)
-        times = DiscoveryTimes(config.heartbeat_every, config.drain_within, tick=min(1.0, config.heartbeat_every / 4))
+        times = DiscoveryTimes(
+            config.heartbeat_every, config.drain_within, config.hello_within, tick=min(1.0, config.heartbeat_every / 4)
+        )
         discovery = PolicyDiscovery(
             trust_domain, metrics, server_id=server_id(), times=times, max_streams=config.max_streams
         )

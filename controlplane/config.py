@@ -27,6 +27,8 @@ class ControlPlaneConfig:
     """Prometheus metrics over HTTP; empty: none."""
     heartbeat_every: Annotated[Seconds, Range(0.1, 300)] = 10.0
     """Between heartbeats; a sidecar that misses three is cut off."""
+    hello_within: Annotated[Seconds, Range(0.1, 60)] = 5.0
+    """How long a new stream may take to say who it is."""
     drain_within: Annotated[Seconds, Range(0, 300)] = 10.0
     """Over how long sidecars spread their return when this process stops."""
     poll_every: Annotated[Seconds, Range(0.1, 60)] = 1.0

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ MAX_FINDINGS: Final = 200
 """More than anyone reads at once; the last one says that there were more."""
 
 
+_ALWAYS_SAID: Final = frozenset({"profile", "mode"})
+"""Fields that documents must have although the values behind them have a default."""
 NOTHING: Final[Mapping[DocumentKey, Document]] = {}
 
 
@@ -46,7 +48,7 @@ def load(sources: Iterable[Source], in_force: Mapping[DocumentKey, Document] = N
 
 
 def render(document: Document) -> str:
-    """`document` as YAML that `load` reads back. Every setting is spelled out, in the order of the schema."""
+    """`document` as YAML that `load` reads back: what must be said and what differs from the defaults."""
     metadata: dict[str, Any] = {"name": document.name}
     if document.ttl is not None:
         metadata["ttl"] = document.ttl
@@ -225,9 +227,18 @@ def _spec(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(map(_spec, value))
     if is_dataclass(value):
-        names = [f.name for f in fields(value) if not (isinstance(value, Upstream) and f.name == "name")]
-        return {to_camel(name): _spec(getattr(value, name)) for name in names}
+        return {to_camel(f.name): _spec(getattr(value, f.name)) for f in fields(value) if _is_said(f, value)}
     return value
+
+
+def _is_said(field: Field[Any], value: Any) -> bool:
+    content = getattr(value, field.name)
+    if field.name == "name" and isinstance(value, Upstream):
+        return False  # it stands in the metadata
+    if field.name in _ALWAYS_SAID:
+        return True
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    return bool(content != default)
 
 
 def _bounded(findings: Sequence[Finding]) -> Sequence[Finding]:

@@ -26,8 +26,6 @@ from policies import wire
 logger = logging.getLogger(__name__)
 
 SERVICE: Final = "aegispb.v1.PolicyDiscovery"
-HELLO_WITHIN: Final = 5.0
-"""Seconds (rule 1)."""
 STALE_AFTER: Final = 30.0
 """Seconds that a sidecar may take to a new revision before it counts as stale."""
 
@@ -41,6 +39,8 @@ class DiscoveryTimes:
     heartbeat_every: float = 10.0
     reconnect_within: float = 10.0
     """Over how long sidecars spread their return after a Drain."""
+    hello_within: float = 5.0
+    """Rule 1."""
     tick: float = 1.0
     """How often silence, heartbeats and renewals are looked after."""
 
@@ -172,10 +172,10 @@ class PolicyDiscovery:
     async def _hello(self, call: Call, peer: SpiffeId) -> Session:
         """Rule 1: Hello first and soon, then Welcome."""
         try:
-            async with asyncio.timeout(HELLO_WITHIN):
+            async with asyncio.timeout(self._times.hello_within):
                 first: object = await call.read()  # grpc.aio.EOF at the end, which the stubs leave out
         except TimeoutError:
-            return await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no Hello within {HELLO_WITHIN:g} s")
+            return await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "no Hello came in time")
         if not isinstance(first, pb.Up) or first.WhichOneof("msg") != "hello":
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Hello")
         try:

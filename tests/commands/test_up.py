@@ -21,8 +21,8 @@ from commands.up.readiness import NotReadyError, wait_until_ready
 from policies.errors import SpecError
 from policies.mathprotocol.config import ProtocolMode
 from policies.snapshot import AuditMode
-from policies.spec import NONE, Kind, RouteSpec
-from policies.spec_load import Source, load
+from policies.spec import NONE, Kind, RouteSpec, Source
+from policies.spec_load import load
 from settings import SettingsError
 
 ANY = dict.fromkeys(UpConfig(upstream="http://x").ports(), 0)
