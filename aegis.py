@@ -21,6 +21,10 @@ COMMANDS = {
         "commands.simulate_model",
         "A stand-in model server: OpenAI and Anthropic shapes, JSON and SSE.",
     ),
+    "up": (
+        "commands.up",
+        "The whole product in front of one model server, on this machine.",
+    ),
 }
 
 
@@ -46,3 +50,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="aegis-mesh", prog_name="aegis")
 def main() -> None:
     """Takes PHI and PII out of prompts before they leave the pod, puts them back into the answer, and proves it."""
+
+
+if __name__ == "__main__":  # as `aegis up` starts its programs: python -P -m aegis
+    main(prog_name="aegis")

@@ -4,21 +4,14 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from commands.demo.scene import Proof, Scene
 
-WIDTH: Final = 100
 _TOKEN: Final = re.compile(r"\[[A-Z_]+-[0-9A-HJKMNP-TV-Z]+\]")
-
-
-def console(width: int | None = None) -> Console:
-    """A console for the terminal, or for 100 columns where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal and width is None else Console(width=width or WIDTH, highlight=False)
 
 
 def scene_panel(scene: Scene) -> RenderableType:
@@ -51,16 +44,6 @@ def _proof(proof: Proof) -> RenderableType:
     text.append("  inclusion verified over ", "dim").append(f"{proof.hashes} hash{'es' * (proof.hashes != 1)} ")
     text.append("and the log's signature: ", "dim").append(proof.file.name)
     return text
-
-
-def listing(title: str, rows: Iterable[tuple[str, str]]) -> RenderableType:
-    """Names and what they stand for; never wrapped, so that a line can be copied."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")
-    for name, value in rows:
-        table.add_row(name, value)
-    return Group(Text(title, "bold"), table)
 
 
 def _marked(text: str, values: Iterable[str], style: str) -> Text:

@@ -1,1 +1,5 @@
-"""`aegis up`: the whole product on one machine."""
+"""`aegis up`: the whole product in front of one model server, on one machine."""
+
+from commands.up.command import command
+
+__all__ = ["command"]

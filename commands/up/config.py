@@ -42,6 +42,8 @@ class UpConfig:
     """Control plane: policy distribution."""
     health_port: Port = 8444
     """Control plane: health."""
+    controlplane_metrics_port: Port = 8446
+    """Control plane: /metrics."""
     ledger_port: Port = 8463
     """Ledger node: ingest."""
     ledger_http_port: Port = 8480

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class DirectoryInUseError(Exception):
-    """Another `aegis up` works in this directory."""
+from commands.up.errors import DirectoryInUseError
 
 
 @dataclass(frozen=True, slots=True)

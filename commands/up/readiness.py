@@ -1,18 +1,16 @@
-"""Waits until the sidecar says that it is ready."""
+"""Waits until a program listens, and until the sidecar says that it is ready."""
 
 import asyncio
 import http.client
+import socket
 from contextlib import suppress
 from typing import Final
 
 from commands.up.config import LOOPBACK
+from commands.up.errors import NotReadyError
 
 _ANSWER_WITHIN: Final = 2.0
 _MAX_ANSWER: Final = 64 * 1024
-
-
-class NotReadyError(Exception):
-    """Not ready in time; the message holds what the sidecar named as missing."""
 
 
 async def wait_until_ready(port: int, *, within: float, every: float = 0.05) -> None:
@@ -28,6 +26,23 @@ async def wait_until_ready(port: int, *, within: float, every: float = 0.05) -> 
                     blockers = body.strip() or f"status {status}"
                 await asyncio.sleep(every)
     raise NotReadyError(f"the sidecar is not ready after {within:g} s: {blockers}")
+
+
+async def wait_until_open(port: int, *, within: float, every: float = 0.02) -> None:
+    """Return when something listens on the port. Raises NotReadyError after `within` seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while True:
+                if await asyncio.to_thread(_open, port):
+                    return
+                await asyncio.sleep(every)
+    raise NotReadyError(f"nothing answers on port {port} after {within:g} s")
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(_ANSWER_WITHIN)
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def _ready(port: int) -> tuple[int, str]:

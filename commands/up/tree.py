@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from commands.up.errors import ProgramFailedError
+
 _TETHER: Final = Path(__file__).with_name("tether.py")
 _MAX_LOG: Final = 64 << 20
 """Bytes of a log file above which the next start moves it aside."""
@@ -42,10 +44,6 @@ class Patience:
     """A program that ran for this long starts afresh with the first wait."""
     attempts: int = 5
     """Deaths in a row after which everything is stopped."""
-
-
-class ProgramFailedError(Exception):
-    """A program died again and again; the message holds the end of its log."""
 
 
 class ProcessTree:
