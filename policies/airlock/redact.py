@@ -1,20 +1,250 @@
 """Takes identifiers out of a prompt and opens the way back for them."""
 
-from policies.airlock.config import AirlockConfig
-from policies.model import Exchange, PolicyRun
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from policies.airlock.config import Action, AirlockConfig
+from policies.airlock.labels import Label
+from policies.airlock.recognizers.recognizer import phrases
+from policies.airlock.rehydrate import Restorer, restores
+from policies.airlock.scan import Scanner, Span
+from policies.airlock.surface import Surface, surfaces
+from policies.airlock.tokens import Vault, conversation_keys
+from policies.errors import CapExceededError
+from policies.model import (
+    FORWARD_UNCHANGED,
+    Channel,
+    Deny,
+    DialectName,
+    Exchange,
+    Forward,
+    Nested,
+    Path,
+    PolicyRun,
+    ResultCode,
+    Role,
+    Segment,
+    UnixNanos,
+    Verdict,
+)
+
+_PREAMBLE: Final = frozenset({Role.SYSTEM, Role.OTHER})
+
+_STRUCTURAL: Final = frozenset(
+    phrases("""
+        content | text | input | output | arguments | prompt | system | messages | message | parts | part | body |
+        data | value | values | query | question | answer | description | title | instructions | role | type |
+        model | refusal | result | response | suffix | parameters
+    """)
+)
+"""Keys that say where text stands in a request, not what it is."""
+_LONGEST_FIELD: Final = 256
+"""Characters of a string that its key may explain; longer ones are prose and explain themselves."""
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class AirlockPolicy:
     """The airlock as a policy of a pipeline. Shared by every exchange of a snapshot; usable from several threads."""
 
     def __init__(self, config: AirlockConfig, tenant_key: bytes, *, name: str = "airlock") -> None:
-        """`tenant_key`: 32 secret bytes, the same on every sidecar of a tenant, else tokens change between turns."""
+        """`tenant_key`: at least 32 secret bytes, the same on every sidecar of a tenant, else tokens change between
+        turns."""
         if len(tenant_key) < 32:
             raise ValueError("tenant_key must be at least 32 bytes")
         self.name = name
         self.config = config
         self._tenant_key = tenant_key
+        self._actions = {label: config.action(label) for label in Label}
+        self._scanner = Scanner(config.caps)
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return f"AirlockPolicy({self.name!r}, {self.config.profile})"
 
     def open(self, exchange: Exchange) -> PolicyRun:
         """A fresh run for one exchange."""
-        raise NotImplementedError
+        return AirlockRun(self.config, self._actions, self._scanner, self._tenant_key, exchange)
+
+
+class AirlockRun:
+    """One exchange: its vault, its findings, the restorers of its answer."""
+
+    def __init__(
+        self,
+        config: AirlockConfig,
+        actions: Mapping[Label, Action],
+        scanner: Scanner,
+        tenant_key: bytes,
+        exchange: Exchange,
+    ) -> None:
+        self._config = config
+        self._actions = actions
+        self._scanner = scanner
+        self._tenant_key = tenant_key
+        self._exchange = exchange
+        self._vault: Vault | None = None
+        self._findings: dict[str, int] = {}
+        self._channels: dict[Channel, Restorer | None] = {}
+
+    def findings(self) -> Mapping[str, int]:
+        """Label -> count of what was taken out of the prompt, generalised or refused."""
+        return self._findings
+
+    # --- the prompt ---
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 decides by text alone
+        """Forward with tokens in place of identifiers, or Deny."""
+        unread = sorted(part for part in self._exchange.unreadable if part not in self._config.allow_unreadable)
+        if unread:
+            return _deny(
+                "aegis_unreadable_part",
+                f"the prompt holds parts that nobody can inspect and the policy does not allow: {', '.join(unread)}",
+            )
+        prefixes = [_explanation(segment) for segment in segments]
+        texts = [
+            prefix + segment.text if prefix else segment.text
+            for prefix, segment in zip(prefixes, segments, strict=True)
+        ]
+        try:
+            scanned = self._scanner.scan_all(texts)
+        except CapExceededError as error:
+            return _deny("aegis_inspection_limit", f"the prompt was not fully inspected: {error}")
+        if not any(scanned):
+            return FORWARD_UNCHANGED
+        found = [
+            list(self._acted_upon(spans, len(prefix), len(segment.text))) if spans else []
+            for spans, prefix, segment in zip(scanned, prefixes, segments, strict=True)
+        ]
+        blocked = sorted({span.label for spans in found for span in spans if self._actions[span.label] is Action.BLOCK})
+        if blocked:
+            return _deny(
+                "aegis_identifier_blocked",
+                f"the prompt holds identifiers that the policy refuses: {', '.join(blocked)}",
+            )
+        edits = self._edits(segments, found)
+        return Forward(edits, self._config.hint or None if self._vault else None) if edits else FORWARD_UNCHANGED
+
+    def _acted_upon(self, spans: Iterable[Span], shift: int, length: int) -> Iterable[Span]:
+        """Spans of the segment's own text that something happens to, counted."""
+        for start, end, label in spans:
+            if self._actions[label] is Action.ALLOW or end <= shift:
+                continue
+            self._findings[label] = self._findings.get(label, 0) + 1
+            yield Span(max(0, start - shift), min(length, end - shift), label)
+
+    def _edits(self, segments: Sequence[Segment], found: Sequence[list[Span]]) -> dict[Path, str]:
+        opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
+        if self._exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
+            opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
+        keys = conversation_keys(self._tenant_key, self._exchange.peer, self._exchange.conversation, opening)
+        vault = Vault(keys)
+        self._mint(vault, segments, found)
+        if self._config.quote_literals:
+            while self._quote(vault, segments, found):
+                self._mint(vault, segments, found)
+        self._vault = vault or None
+        return {
+            segment.path: self._rewritten(vault, segment, spans)
+            for segment, spans in zip(segments, found, strict=True)
+            if spans
+        }
+
+    def _mint(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> None:
+        # The preamble first: a value that stands there and in the conversation has one token, and it is the preamble's.
+        for preamble in (True, False):
+            for segment, spans in zip(segments, found, strict=True):
+                if (segment.role in _PREAMBLE) is preamble:
+                    for start, end, label in spans:
+                        if self._actions[label] is Action.TOKENISE:
+                            vault.token(label, segment.text[start:end], preamble=preamble)
+
+    def _quote(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> bool:
+        """Adds LITERAL spans where a text already holds, in any spelling, a token that now stands for a value: what
+        its writer put there must come back as text. Whether there were any."""
+        quoted = False
+        for segment, spans in zip(segments, found, strict=True):
+            for surface in surfaces(segment.text, 0, vault.tags, whole=True):
+                if not isinstance(surface, Surface) or vault.entry(surface.core) is None:
+                    continue
+                if not any(start < surface.end and surface.start < end for start, end, _ in spans):
+                    spans.append(Span(surface.start, surface.end, Label.LITERAL))
+                    spans.sort()
+                    self._findings[Label.LITERAL] = self._findings.get(Label.LITERAL, 0) + 1
+                    quoted = True
+        return quoted
+
+    def _rewritten(self, vault: Vault, segment: Segment, spans: Sequence[Span]) -> str:
+        text, preamble = segment.text, segment.role in _PREAMBLE
+        parts = []
+        done = 0
+        for start, end, label in spans:
+            parts.append(text[done:start])
+            value = text[start:end]
+            if self._actions[label] is Action.TOKENISE:
+                parts.append(vault.token(label, value, preamble=preamble))
+            else:
+                parts.append(generalised(label, value, self._config.restricted_zip3))
+            done = end
+        parts.append(text[done:])
+        return "".join(parts)
+
+    # --- the answer ---
+
+    @property
+    def rewrites_answer(self) -> bool:
+        """Whether any token is out that an answer could bring back."""
+        return self._vault is not None
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 no clock
+        """What may be released of `channel`, with values in place of tokens."""
+        if self._vault is None:
+            return piece
+        try:
+            restorer = self._channels[channel]
+        except KeyError:
+            restorer = (
+                Restorer(channel, self._vault, self._config.restoration)
+                if restores(channel, self._config.restoration)
+                else None
+            )
+            self._channels[channel] = restorer
+        return piece if restorer is None else restorer.feed(piece, last=last)
+
+    def restart(self) -> None:
+        """Forget the answer so far."""
+        self._channels.clear()
+
+
+def _deny(code: str, message: str) -> Deny:
+    return Deny(ResultCode.DENIED_AIRLOCK, 400, code, message)
+
+
+def _explanation(segment: Segment) -> str:
+    """The key under which a short string stands, as a person would write it before the value: `mrn: `."""
+    if len(segment.text) > _LONGEST_FIELD:
+        return ""
+    for step in reversed(segment.path):
+        if isinstance(step, Nested):
+            return ""
+        if isinstance(step, str):
+            if step in _STRUCTURAL or len(step) > 64:
+                return ""
+            return _CAMEL.sub(" ", step).replace("_", " ") + ": "
+    return ""
+
+
+_YEAR: Final = re.compile(r"(?<!\d)(?:18|19|20|21)\d\d(?!\d)")
+
+
+def generalised(label: Label, value: str, restricted_zip3: frozenset[str]) -> str:
+    """Something coarser in place of `value`, for good: 45 CFR 164.514(b)(2)(i)(B) and (C)."""
+    match label:
+        case Label.AGE_OVER_89:
+            return "90+"
+        case Label.ZIP_CODE:
+            area = value[:3]
+            return "000" if area in restricted_zip3 or not area.isdecimal() else area
+        case _:
+            year = _YEAR.search(value)
+            return year.group() if year else f"[{label.replace('_', '-')}]"

@@ -1,0 +1,117 @@
+"""Web and network addresses."""
+
+import ipaddress
+import re
+from typing import Final
+
+from policies.airlock.labels import Label
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}\Z")
+_REST: Final = re.compile(r"[^\s\0<>\"'`|\\^{}“”‘’«»。，、；：！？（）「」【】]{1,4096}")
+_TOP_LEVEL: Final = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|co|me|us|uk|ca|au|nz|ie|de|at|ch|fr|be|nl|es|pt|it|gr|pl|cz|sk|hu|ro|bg|dk|se|no|fi|"
+    "ee|lv|lt|ua|ru|tr|il|ae|sa|in|pk|cn|hk|tw|jp|kr|sg|my|th|vn|id|ph|br|mx|ar|cl|pe|za|ng|ke|eg|eu|app|dev|health|care|clinic|"
+    "hospital|online|site|shop|xyz|cloud|ai|tv|link|page|life|doctor"
+)
+_HOST: Final = re.compile(
+    rf"(?<![\w@./-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.){{1,6}}(?:{_TOP_LEVEL})/", re.IGNORECASE
+)
+
+
+def _url_end(text: str, start: int) -> int:
+    """Where the address ends that begins at `start`: at a delimiter, without the punctuation of the sentence."""
+    match = _REST.match(text, start)
+    if match is None:
+        return start
+    end = match.end()
+    while end > start and (
+        text[end - 1] in ".,;:!?*_~" or (text[end - 1] in ")]" and not _is_balanced(text[start:end]))
+    ):
+        end -= 1
+    return end
+
+
+def _is_balanced(text: str) -> bool:
+    return text.count("(") >= text.count(")") and text.count("[") >= text.count("]")
+
+
+def _url(text: str, end: int, found: list[Candidate]) -> None:
+    scheme = _SCHEME.search(text, max(0, end - 19), end - 3)
+    stop = _url_end(text, end)
+    if scheme and stop > end:
+        found.append((scheme.start(), stop, Rank.ENCLOSING, Label.URL))
+
+
+def _www(text: str, end: int, found: list[Candidate]) -> None:
+    stop = _url_end(text, end)
+    if "." in text[end:stop]:
+        found.append((end - 4, stop, Rank.ENCLOSING, Label.URL))
+
+
+def _host_and_path(text: str, end: int, found: list[Candidate]) -> None:
+    match = _HOST.search(text, max(0, end - 80), end)
+    if match:
+        found.append((match.start(), _url_end(text, end), Rank.ENCLOSING, Label.URL))
+
+
+_V4: Final = re.compile(r"(?<![\w.-])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?::\d{1,5}|/\d{1,2})?(?![\w-])(?!\.\d)")
+_VERSION_BEFORE: Final = re.compile(
+    r"(?:\bv|\bver|\bversion|\brelease|\bbuild|\bfirmware|\bsection|\bchapter|\bclause|§)\W{0,3}\Z", re.IGNORECASE
+)
+
+
+def _v4(text: str, end: int, found: list[Candidate]) -> None:
+    match = _V4.search(text, max(0, end - 15))
+    if match is None or match.start() >= end or not _is_host(match[1]):
+        return
+    if not _VERSION_BEFORE.search(text, max(0, match.start() - 12), match.start()):
+        found.append((*match.span(), Rank.SHAPE, Label.IP_ADDRESS))
+
+
+_V6: Final = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?:%\w{1,15})?(?:/\d{1,3})?(?![\w:])"
+)
+_HEX_LETTERS_ONLY: Final = re.compile(r"[A-Fa-f:]+")
+
+
+def _v6(text: str, end: int, found: list[Candidate]) -> None:
+    match = _V6.search(text, max(0, end - 41))
+    if match is None or match.start() >= end:
+        return
+    address = match.group().split("%")[0].split("/")[0]
+    if _is_host(address) and not _HEX_LETTERS_ONLY.fullmatch(address):
+        found.append((*match.span(), Rank.CHECKED, Label.IP_ADDRESS))
+
+
+def _is_host(address: str) -> bool:
+    """Whether this address can stand for one machine of somebody."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or address.startswith("255."))
+
+
+_MAC: Final = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")
+
+
+def _mac(text: str, end: int, found: list[Candidate]) -> None:
+    match = _MAC.match(text, end - 17)
+    if match:
+        found.append((*match.span(), Rank.CHECKED, Label.DEVICE_SERIAL))
+
+
+RECOGNIZERS: Final = (
+    Recognizer("url", _url, (r"[A-Za-z0-9]://",)),
+    Recognizer("url-www", _www, (r"[^\w./@]www\.",), caseless=True),
+    Recognizer("url-path", _host_and_path, tuple(rf"\.{name}/" for name in _TOP_LEVEL.split("|")), caseless=True),
+    Recognizer("ip-v4", _v4, (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b",), digits=True),
+    Recognizer(
+        "ip-v6",
+        _v6,
+        (r"[0-9a-f]::", r"[^0-9A-Za-z:]::[0-9a-f]", r":[0-9a-f]{1,4}:[0-9a-f]{1,4}:[0-9a-f]{1,4}:"),
+        caseless=True,
+    ),
+    Recognizer("mac", _mac, (r"[^0-9A-Za-z:-](?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}",), caseless=True),
+)

