@@ -63,6 +63,7 @@ class DialectCode(IntEnum):
     OPENAI_EMBEDDINGS = 2
     ANTHROPIC_MESSAGES = 3
     GENERIC = 4
+    OPENAI_COMPLETIONS = 5
 
 
 class LeafFlag(IntFlag):

@@ -23,6 +23,7 @@ class DialectName(StrEnum):
 
     OPENAI_CHAT = "openai.chat"
     OPENAI_EMBEDDINGS = "openai.embeddings"
+    OPENAI_COMPLETIONS = "openai.completions"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     GENERIC = "generic"
 

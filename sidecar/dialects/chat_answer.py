@@ -25,7 +25,8 @@ _FIELDS: Final = {
 _FIELD_OF: Final = {channel: name for name, channel in _FIELDS.items()}
 _FUNCTION_CALL: Final = -1
 """Stands for the legacy `function_call` where tool calls have their index."""
-_COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
+COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
+"""Members that every chunk of an answer repeats."""
 
 
 class ChatStream:
@@ -52,7 +53,7 @@ class ChatStream:
             return reading
         self._latest = event
         for at, choice in enumerate(choices):
-            index = _index(members(choice), at)
+            index = choice_index(members(choice), at)
             delta = members(choice).get("delta")
             self._note_tools(members(delta), index)
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
@@ -68,11 +69,11 @@ class ChatStream:
         for at, call in enumerate(calls if isinstance(calls, list) else []):
             name = _name(members(members(call).get("function"))) or _name(members(members(call).get("custom")))
             if name:
-                self._tools.setdefault((choice, _index(members(call), at)), name)
+                self._tools.setdefault((choice, choice_index(members(call), at)), name)
 
     def extra_event(self, lane: Lane, text: str) -> bytes:
         """A chunk with one delta, in the name of the answer it belongs to."""
-        chunk = {name: self._latest[name] for name in _COMMON if name in self._latest}
+        chunk = {name: self._latest[name] for name in COMMON if name in self._latest}
         choice = {"index": lane.channel.position, "delta": _delta(lane.channel, text), "finish_reason": None}
         return new_event(written({**chunk, "choices": [choice]}))
 
@@ -86,7 +87,7 @@ class ChatBody:
         choices = body.get("choices")
         cited = 0
         for at, choice in enumerate(choices if isinstance(choices, list) else []):
-            message, index = members(choice).get("message"), _index(members(choice), at)
+            message, index = members(choice).get("message"), choice_index(members(choice), at)
             path: Path = ("choices", at, "message")
             reading.wholes += _texts(message, path, index)
             cited += _citations(members(message), path, index, cited, reading)
@@ -122,7 +123,7 @@ def _texts(said: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str
                 found += _parts(value, (*path, name), choice)
             case "tool_calls" if isinstance(value, list):
                 for at, call in enumerate(value):
-                    found += _call(members(call), (*path, name, at), choice, _index(members(call), at))
+                    found += _call(members(call), (*path, name, at), choice, choice_index(members(call), at))
             case "function_call":
                 found += _function(members(value), (*path, name), choice, _FUNCTION_CALL)
             case "audio" if isinstance(transcript := members(value).get("transcript"), str):
@@ -178,7 +179,8 @@ def _delta(channel: Channel, text: str) -> dict[str, object]:
             return {_FIELD_OF[channel.kind, channel.sub]: text}
 
 
-def _index(item: Mapping[str, Json], at: int) -> int:
+def choice_index(item: Mapping[str, Json], at: int) -> int:
+    """The index that a choice or tool call names, or else has by its place."""
     index = item.get("index")
     return index if isinstance(index, int) else at
 

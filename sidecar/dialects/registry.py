@@ -7,6 +7,7 @@ from sidecar.dialects.anthropic_notes import AnthropicNotes
 from sidecar.dialects.dialect import Dialect
 from sidecar.dialects.generic import Generic
 from sidecar.dialects.openai_chat import OpenAIChat
+from sidecar.dialects.openai_completions import OpenAICompletions
 from sidecar.dialects.openai_embeddings import OpenAIEmbeddings
 from sidecar.dialects.openai_notes import OpenAINotes
 
@@ -25,6 +26,7 @@ class Dialects:
             ("/v1/messages", messages),
             ("/v1/messages/count_tokens", AnthropicMessages(counts_only=True)),
             ("/embeddings", OpenAIEmbeddings()),
+            ("/v1/completions", OpenAICompletions()),
         )
         self._generic_openai = Generic(chat, OpenAINotes())
         self._generic_anthropic = Generic(messages, AnthropicNotes())

@@ -5,9 +5,20 @@ become a token, escapes values within tool arguments, and reports any use that t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from policies.model import Channel, ChannelKind, Forward, Path, Segment
+from policies.model import (
+    Channel,
+    ChannelKind,
+    Deny,
+    Exchange,
+    Forward,
+    Path,
+    ResultCode,
+    Segment,
+    UnixNanos,
+    Verdict,
+)
 
 
 class WordTokens:
@@ -50,3 +61,48 @@ class WordTokens:
             if any(token.startswith(text[-length:]) for token in self.tokens):
                 return length
         return 0
+
+
+class TokenPolicy:
+    """WordTokens as a policy: every exchange swaps the same values, and unreadable parts are refused."""
+
+    name = "tokens"
+
+    def __init__(self, *values: str, forbidden: str = "") -> None:
+        self.values = values
+        self.forbidden = forbidden
+        """A prompt that holds this word is refused."""
+
+    def open(self, exchange: Exchange) -> "TokenRun":
+        return TokenRun(self, exchange)
+
+
+class TokenRun:
+    """One exchange under a TokenPolicy."""
+
+    def __init__(self, policy: TokenPolicy, exchange: Exchange) -> None:
+        self._policy = policy
+        self._exchange = exchange
+        self._tokens = WordTokens(*policy.values)
+        self._edits = 0
+
+    @property
+    def rewrites_answer(self) -> bool:
+        return bool(self._edits)
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
+        forbidden = self._policy.forbidden
+        if self._exchange.unreadable or (forbidden and any(forbidden in segment.text for segment in segments)):
+            return Deny(ResultCode.DENIED_AIRLOCK, 403, "aegis_blocked", "this prompt may not leave")
+        verdict = self._tokens.redact(segments)
+        self._edits = len(verdict.edits)
+        return verdict
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
+        return self._tokens.restore(channel, piece, last)
+
+    def restart(self) -> None:
+        self._tokens = WordTokens(*self._policy.values)
+
+    def findings(self) -> Mapping[str, int]:
+        return {"WORD": self._edits}

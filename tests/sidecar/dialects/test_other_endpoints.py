@@ -1,4 +1,4 @@
-"""Embeddings, and JSON endpoints that no dialect knows."""
+"""Legacy completions, embeddings, and JSON endpoints that no dialect knows."""
 
 import json
 from typing import Any
@@ -7,17 +7,61 @@ import pytest
 
 from policies.model import Forward, Nested, Role, UnreadablePart
 from sidecar.dialects.dialect import Dialect, MalformedAnswerError, MalformedBodyError
+from sidecar.dialects.openai_completions import OpenAICompletions
 from sidecar.dialects.openai_embeddings import OpenAIEmbeddings
 from sidecar.dialects.registry import Dialects
 from tests.fakes.tokens import WordTokens
-from tests.sidecar.dialects.wire import read
+from tests.sidecar.dialects.wire import bytewise, events, read
 
+COMPLETIONS = OpenAICompletions()
 EMBEDDINGS = OpenAIEmbeddings()
 GENERIC: Dialect = Dialects().choose("POST", "/v1/invented", {})
 
 
 def encoded(**body: Any) -> bytes:
     return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("given", ["Jo", ["Jo", "x"], [["Jo"]]])
+def test_legacy_prompt_and_suffix_are_said_by_the_user(given: Any) -> None:
+    prompt = COMPLETIONS.read(encoded(model="m", prompt=given, suffix="end", user="u", logit_bias={"50256": 1}))
+
+    assert prompt.segments[0].text == "Jo"
+    assert [(s.role, s.text) for s in prompt.segments][-2:] == [(Role.USER, "end"), (Role.OTHER, "u")]
+    assert COMPLETIONS.read(encoded(prompt=[1, 2])).unreadable == {UnreadablePart.TOKENS: 1}
+
+
+def test_legacy_completions_are_restored_by_choice() -> None:
+    def chunk(text: str, index: int = 0, finish: str | None = None) -> bytes:
+        choice = {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+        return b"data: " + encoded(id="cmpl-1", object="text_completion", choices=[choice]) + b"\n\n"
+
+    end = chunk("", 1, "stop") + chunk("[T", 0, "length") + b"data: [DONE]\n\n"
+    stream = chunk("a [T") + chunk("[T", 1) + chunk("1] b") + chunk("1") + end
+    answer = COMPLETIONS.answer("text/event-stream", WordTokens("Jo").restore)
+    body = encoded(choices=[{"text": "[T1]!", "index": 0}, {"text": None}, 7])
+
+    told = [json.loads(data) for _, data in events(read(answer, bytewise(stream))) if data != "[DONE]"]
+    texts = ["".join(c["choices"][0]["text"] for c in told if c["choices"][0]["index"] == index) for index in (0, 1)]
+
+    assert texts == ["a Jo b1[T", "[T"]
+    assert answer.observed.finished
+    assert answer.observed.finish_reason == "length"
+    assert read(COMPLETIONS.answer("application/json", WordTokens("Jo").restore), [body]) == body.replace(
+        b"[T1]", b"Jo"
+    )
+
+
+def test_false_completion_looks_like_a_true_one() -> None:
+    prompt = COMPLETIONS.read(encoded(model="m", prompt="x"))
+    streaming = COMPLETIONS.read(encoded(model="m", prompt="x", stream=True))
+
+    whole = json.loads(COMPLETIONS.decoy(prompt, "All is well", "R")[1])
+    told = [data for _, data in events(COMPLETIONS.decoy(streaming, "All is well", "R")[1])]
+
+    assert (whole["object"], whole["choices"][0]["text"]) == ("text_completion", "All is well")
+    assert "".join(json.loads(data)["choices"][0]["text"] for data in told[:-1]) == "All is well"
+    assert told[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize(("given", "expected"), [("a", ["a"]), (["a", "b"], ["a", "b"]), ([], []), (7, [])])

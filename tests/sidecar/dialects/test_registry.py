@@ -12,6 +12,8 @@ from sidecar.dialects.registry import Dialects
         ("/v1/chat/completions", DialectName.OPENAI_CHAT),
         ("/api/v1/chat/completions", DialectName.OPENAI_CHAT),
         ("/openai/deployments/gpt-4o/chat/completions", DialectName.OPENAI_CHAT),
+        ("/v1/completions", DialectName.OPENAI_COMPLETIONS),
+        ("/v1/fim/completions", DialectName.GENERIC),
         ("/v1/embeddings", DialectName.OPENAI_EMBEDDINGS),
         ("/v1/messages", DialectName.ANTHROPIC_MESSAGES),
         ("/v1/messages/count_tokens", DialectName.ANTHROPIC_MESSAGES),
