@@ -1,7 +1,7 @@
 """What a sidecar holds and enforces of each type of policy, and its verdict on every Delta. No I/O, no clock.
 
 Everything is replaced, nothing is changed in place: `apply` may run in a thread while the event loop reads versions.
-One `apply`, `expire` or `restore` at a time.
+One call that changes something (`apply`, `confirm`, `expire`, `restore`) at a time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -114,6 +114,13 @@ class PolicyState:
         self._held, self._unbuilt = held, unbuilt
         self.revisions = {**self.revisions, delta.type_url: delta.revision}
         return ack
+
+    def confirm(self, in_force: Mapping[str, int]) -> bool:
+        """Note which revisions what is held amounts to; whether that is news."""
+        newer = {url: number for url, number in in_force.items() if number > self.revisions.get(url, 0)}
+        if newer:
+            self.revisions = {**self.revisions, **newer}
+        return bool(newer)
 
     def next_expiry(self) -> UnixNanos | None:
         """When `expire` has something to do; None: never."""

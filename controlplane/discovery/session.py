@@ -72,6 +72,8 @@ class _Type:
     outstanding: _Outstanding | None = None
     settled: DesiredType | None = None
     """What `applied` and `refused` were last seen to agree with."""
+    revision: int = 0
+    """The latest revision that was wholly in force; 0: not known."""
     resend: bool = False
     """The sidecar holds something else than we believe: send everything (rule 15)."""
     renew_at: float | None = None
@@ -185,6 +187,7 @@ class Session:
             if surplus:
                 return self._send(held, self._frames.removals(url, desired, sorted(surplus)), now)
             held.settled = desired
+            held.revision = held.revision if held.refused else desired.revision
             if desired.ttl is not None and held.renew_at is None:
                 held.renew_at = now + desired.ttl / 3
         return None
@@ -211,7 +214,8 @@ class Session:
             return None
         self._heartbeat_at = now + self._every
         self._seq += 1
-        heartbeat = pb.Heartbeat(seq=self._seq, revisions=self.desired.revisions())
+        in_force = {url: held.revision for url, held in self.types.items() if held.revision}
+        heartbeat = pb.Heartbeat(seq=self._seq, revisions=self.desired.revisions(), in_force=in_force)
         return pb.Down(heartbeat=heartbeat).SerializeToString()
 
     def _ack(self, ack: pb.Ack, now: float) -> Outcome | None:

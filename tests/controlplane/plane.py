@@ -39,6 +39,8 @@ class Plane:
     ports: Ports
     stop: asyncio.Event
     metrics: Registry
+    serving: asyncio.Task[None] | None
+    """Done once everything is closed."""
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
     @property
@@ -77,7 +79,7 @@ async def discovering(directory: Path, service: PolicyDiscovery) -> AsyncIterato
     server.add_generic_rpc_handlers((service.handler(),))
     port = server.add_secure_port("127.0.0.1:0", server_credentials(directory / "identity", print))
     await server.start()
-    plane = Plane(directory, authority, Ports(port, 0, None), asyncio.Event(), Registry())
+    plane = Plane(directory, authority, Ports(port, 0, None), asyncio.Event(), Registry(), None)
     async with asyncio.TaskGroup() as tasks:
         ticking = tasks.create_task(service.run())
         try:
@@ -148,17 +150,15 @@ async def running(directory: Path, *, name: str = "one", **settings: Any) -> Asy
     """A control plane until the block ends; it is drained then. Two with one `directory` are replicas."""
     authority = LocalAuthority.open_or_create(directory / "ca", "test.local", now())
     authority.enroll(directory / f"identity/{name}", f"controlplane/{name}", now=now(), hosts=LOOPBACK)
-    given = {"drain_within": 0.2, "poll_every": 0.1, "metrics": None, **settings}
-    config = ControlPlaneConfig(
-        identity=directory / f"identity/{name}", data=directory / "data", listen=FREE, health=FREE, **given
-    )
+    given = {"drain_within": 0.2, "poll_every": 0.1, "metrics": None, "listen": FREE, "health": FREE, **settings}
+    config = ControlPlaneConfig(identity=directory / f"identity/{name}", data=directory / "data", **given)
     stop, ready, metrics = asyncio.Event(), asyncio.get_running_loop().create_future(), Registry()
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(serve(config, metrics, stop, now=now, ready=ready.set_result))
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             await serving
-        plane = Plane(directory, authority, ready.result(), stop, metrics)
+        plane = Plane(directory, authority, ready.result(), stop, metrics, serving)
         try:
             yield plane
         finally:

@@ -356,6 +356,25 @@ def test_heartbeats_go_on_while_a_delta_is_unanswered() -> None:
     assert len(peer.heartbeats) == 2
 
 
+def test_heartbeat_tells_the_revision_in_force_even_if_nothing_had_to_be_sent() -> None:
+    first = Peer(desired(1, upstream()))
+    first.settle()
+    again = Peer(desired(5, upstream()), state=first.state)
+
+    assert again.settle() == []
+
+    assert again.heartbeats[0].in_force == {UPSTREAM: 5}
+
+
+def test_refused_revision_is_not_in_force() -> None:
+    peer = Peer(desired(1, airlock()), state=PolicyState(b"short"))
+
+    peer.settle()
+
+    assert AIRLOCK not in peer.heartbeats[0].in_force
+    assert peer.heartbeats[0].revisions[AIRLOCK] == 1
+
+
 def test_only_subscribed_types_are_sent() -> None:
     session = Session(hello(UPSTREAM), desired(1, *EVERYTHING), Frames(), EVERY, 0.0)
 

@@ -396,9 +396,30 @@ class Heartbeat(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class InForceEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEQ_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     @_builtins.property
     def applied(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -408,16 +429,23 @@ class Heartbeat(_message.Message):
     def revisions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Server -> sidecar: type -> revision at which it last changed; minus the revision in force it is the lag."""
 
+    @_builtins.property
+    def in_force(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Server -> sidecar: type -> latest revision known to be wholly in force at the sidecar, whether it was sent as a
+        Delta or was there already. Types that are not named are not known.
+        """
+
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
         applied: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         revisions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        in_force: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "revisions", b"revisions", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "in_force", b"in_force", "revisions", b"revisions", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
