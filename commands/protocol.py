@@ -9,14 +9,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from commands.protocol_text import answer_parts, code_lists, kind_of, lesson_fields, lesson_on, parts_of
+from commands.protocol_plugins import plugins
+from commands.protocol_text import answer_parts, code_lists, kind_of, lesson_fields, lesson_on, parts_of, text_of
 from policies.mathprotocol.chain import Breakers, ChainRun, Failed, Finished, StageCache, Stopped
 from policies.mathprotocol.codes import FIBONACCI, TASK_NAMES, V21_TASKS, Kind
 from policies.mathprotocol.composite import CompositeError, plan
@@ -24,29 +24,6 @@ from policies.mathprotocol.grammar import parse_request, request_fault
 from policies.mathprotocol.lesson import ERROR_MEANINGS, Lesson, request_lesson
 from policies.mathprotocol.responses import is_valid_response, parse_response
 from policies.mathprotocol.standin import stand_in_answer
-
-_MAX_INPUT = 16 << 20
-"""Bytes of a file or of standard input."""
-
-
-def text_of(value: str) -> str:
-    """The text that an argument means: itself, the contents of `@file`, or standard input for `-`."""
-    if value != "-" and not value.startswith("@"):
-        return value
-    try:
-        source = sys.stdin.buffer if value == "-" else Path(value[1:]).open("rb")  # noqa: SIM115 closed below
-        with source:
-            raw = source.read(_MAX_INPUT + 1)
-    except OSError as error:
-        raise click.BadParameter(f"{value[1:]}: {error.strerror}") from error
-    if len(raw) > _MAX_INPUT:
-        raise click.BadParameter(f"{value}: more than {_MAX_INPUT >> 20} MiB")
-    try:
-        # The newline that an editor puts at the end of a file is not part of the text.
-        return raw.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise click.BadParameter(f"{value}: not UTF-8") from None
-
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _task = click.option(
@@ -212,6 +189,9 @@ def compose(text: str, *, plan_only: bool, as_json: bool) -> None:
         click.echo(f"  {given['stage']} {_task_name(given['stage'])}: {given['answer']}")
     if not plan_only:
         click.echo(f"{described['outcome']}")
+
+
+command.add_command(plugins)
 
 
 def _run(chain: ChainRun) -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """MathProtocol texts taken apart for people and programs: what `aegis protocol` prints and `aegis mcp` answers."""
 
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
 
 from policies.mathprotocol.codes import (
     CLASSIFICATION_TASKS,
@@ -17,6 +21,28 @@ from policies.mathprotocol.composite import CompositeError, is_composite, plan
 from policies.mathprotocol.grammar import parse_request
 from policies.mathprotocol.lesson import ERROR_MEANINGS, Lesson, request_lesson, response_lesson
 from policies.mathprotocol.responses import parse_response
+
+_MAX_INPUT: Final = 16 << 20
+"""Bytes of a file or of standard input."""
+
+
+def text_of(value: str) -> str:
+    """The text that an argument means: itself, the contents of `@file`, or standard input for `-`."""
+    if value != "-" and not value.startswith("@"):
+        return value
+    try:
+        source = sys.stdin.buffer if value == "-" else Path(value[1:]).open("rb")  # noqa: SIM115 closed below
+        with source:
+            raw = source.read(_MAX_INPUT + 1)
+    except OSError as error:
+        raise click.BadParameter(f"{value[1:]}: {error.strerror}") from error
+    if len(raw) > _MAX_INPUT:
+        raise click.BadParameter(f"{value}: more than {_MAX_INPUT >> 20} MiB")
+    try:
+        # The newline that an editor puts at the end of a file is not part of the text.
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{value}: not UTF-8") from None
 
 
 def code_lists() -> dict[str, list[dict[str, Any]]]:

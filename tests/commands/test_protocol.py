@@ -116,6 +116,27 @@ def test_list_shows_every_code() -> None:
     assert "Readability" in aegis("list", "tasks").output
 
 
+EXAMPLE = str(Path(__file__).parents[2] / "plugins/example_sentiment")
+
+
+def test_plugins_are_read_and_called_in_their_sandbox() -> None:
+    result = said("plugins", EXAMPLE, "--call", "31-1 | I love it")
+
+    assert result["tasks"] == {"31": "ProductSentiment of example-sentiment"}
+    assert result["answer"] == "3-128"
+    assert any("seccomp" in action for action in result["actions"])
+
+
+def test_plugins_that_conflict_are_named(tmp_path: Path) -> None:
+    (tmp_path / "plugin.toml").write_text("[plugin]")
+
+    conflict, broken = aegis("plugins", EXAMPLE, EXAMPLE), aegis("plugins", str(tmp_path))
+
+    assert (conflict.exit_code, broken.exit_code) == (1, 1)
+    assert "is there 2 times" in conflict.output
+    assert "plugin.name" in broken.output
+
+
 def test_compose_plans_and_runs_a_chain() -> None:
     done, planned = (
         said("compose", "[19-1]->[3-1]->[3-1] | one two three four five six"),
