@@ -206,6 +206,22 @@ AUDIT_RECONNECTS: Final = Family(
 AUDIT_EPOCHS: Final = Family("aegis_audit_epochs", Kind.COUNTER, "Epochs begun, by why.", ("reason",))
 AUDIT_OPENINGS: Final = Family("aegis_audit_openings", Kind.GAUGE, "Openings kept for auditors.")
 
+# --- a ledger node ---
+
+LEDGER_SIZE: Final = Family("aegis_ledger_size_leaves", Kind.GAUGE, "Leaves of the published tree.")
+LEDGER_LEAVES: Final = Family("aegis_ledger_leaves", Kind.COUNTER, "Leaves made durable by this process.")
+LEDGER_GROWTH_SECONDS: Final = Family(
+    "aegis_ledger_growth_seconds",
+    Kind.HISTOGRAM,
+    "From the pool emptied to its leaves acknowledged: one checkpoint.",
+    boundaries=SECONDS,
+)
+LEDGER_RETRIES: Final = Family(
+    "aegis_ledger_retries", Kind.COUNTER, "Steps of a growth that storage refused and that are tried again.", ("step",)
+)
+LEDGER_POOL: Final = Family("aegis_ledger_pool_leaves", Kind.GAUGE, "Leaves taken in and not yet being sequenced.")
+LEDGER_STREAMS: Final = Family("aegis_ledger_streams", Kind.GAUGE, "Producers that a stream speaks for.")
+
 # --- the control API, rule 16 ---
 
 CONFIG_LAST_ACK: Final = Family(

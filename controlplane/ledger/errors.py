@@ -27,6 +27,18 @@ class NoLogError(NodeError):
     """No log was ever created here."""
 
 
+class KeyFileError(NodeError):
+    """A key file is missing, malformed, of another log, or readable by others."""
+
+
+class StartError(NodeError):
+    """The node cannot open its doors."""
+
+
+class DrainError(NodeError):
+    """Leaves that were taken in did not become durable before the node had to stop."""
+
+
 class FatalError(NodeError):
     """The log must not be written to by this process any more."""
 

@@ -13,11 +13,12 @@ process may look again. All methods with a leading underscore block; they run in
 
 import asyncio
 import fcntl
+import itertools
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -38,33 +39,46 @@ _STATE: Final = ".state"
 _REMOTE: Final = re.compile(r"nfs\d?|cifs|smb\w*|9p|fuse\.(?:s3fs|sshfs|gcsfuse|rclone|goofys|mountpoint-s3)")
 
 
-def create(directory: Path, checkpoint: bytes) -> None:
-    """Make the directory of a new log with this checkpoint of the empty tree, whole or not at all.
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """An empty directory aside, which becomes `directory` when the block ends well: whole or not at all.
 
-    Raises ConflictError when something is there, StorageError.
+    Raises ConflictError when anything is there (I8: a log is made over nothing, ever), StorageError.
     """
     scratch = directory.with_name(f".{directory.name}.new-{secrets.token_hex(8)}")
     with _storage_errors():
+        _check_vacant(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir()
         try:
-            (scratch / _STATE / "staging").mkdir(parents=True)
-            for path in (scratch / CHECKPOINT, scratch / _STATE / "lock"):
-                _write_new(path, checkpoint, os.fsync)
-            for place in (scratch / _STATE, scratch):
+            yield scratch
+            for place in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
                 _sync_path(place, os.fsync)
-            # The commit point: rename refuses a directory that has anything in it, so no log is ever replaced.
-            scratch.rename(directory)
+            try:
+                # The commit point. Rename refuses to replace a directory that has anything in it.
+                scratch.rename(directory)
+            except OSError:
+                _check_vacant(directory)
+                raise
             _sync_path(directory.parent, os.fsync)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise _occupied(directory) from error
-        except OSError as error:
-            raise (_occupied(directory) if directory.exists() and any(directory.iterdir()) else error) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def exists(directory: Path) -> bool:
-    """Whether there is a lock or a checkpoint: then no log may be created here (I8)."""
-    return (directory / CHECKPOINT).exists() or (directory / _STATE / "lock").exists()
+def create(directory: Path, checkpoint: bytes) -> None:
+    """Make the directory of a log with this checkpoint of the empty tree. Not atomic: see `new_directory`.
+
+    Raises StorageError.
+    """
+    with _storage_errors():
+        (directory / _STATE / "staging").mkdir(parents=True)
+        for path in (directory / CHECKPOINT, directory / _STATE / "lock"):
+            _write_new(path, checkpoint, os.fsync)
+
+
+def _check_vacant(directory: Path) -> None:
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise ConflictError(f"{directory} is not empty: a log is never made over anything")
 
 
 class PosixStorage:
@@ -85,6 +99,8 @@ class PosixStorage:
             shutil.rmtree(self._tmp, ignore_errors=True)
             self._tmp.mkdir()
             undo.pop_all()
+        self._names = itertools.count()
+        """Of files on their way. `next` is one step under the interpreter lock."""
         self._callers = ThreadPoolExecutor(_CALLERS, thread_name_prefix="ledger-storage")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="ledger-fsync")
 
@@ -142,31 +158,46 @@ class PosixStorage:
 
     def _put(self, objects: Mapping[Path, bytes]) -> None:
         with ExitStack() as stack:
-            opened = {}
-            for place in {path.parent for path in objects}:
-                opened[place] = self._open_directory(place)
-                stack.callback(os.close, opened[place])
-            self._each(self._write_once, objects.items())
-            self._each(self._sync_directory, [(descriptor,) for descriptor in opened.values()])
+            places = self._open_directories({path.parent for path in objects}, stack)
+            items = list(objects.items())
+            self._each(self._write_all, [items[start::_WRITERS] for start in range(min(_WRITERS, len(items)))])
+            # Only now are the names durable; the first of these writes the journal for all of them.
+            self._each(self._sync_directory, places)
 
-    def _each(self, function: Callable[..., None], calls: Iterable[tuple[object, ...]]) -> None:
-        """Call several times at once; wait for all of them, then raise what one raised."""
-        futures = [self._writers.submit(function, *arguments) for arguments in calls]
+    def _each(self, function: Callable[[T], None], arguments: Sequence[T]) -> None:
+        """Call several times at once; wait for all of them, then raise the worst of what they raised."""
+        if len(arguments) == 1:
+            function(arguments[0])
+            return
+        futures = [self._writers.submit(function, argument) for argument in arguments]
         errors = [error for future in futures if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: not isinstance(error, LostWritesError)):
             raise error
 
-    def _open_directory(self, place: Path) -> int:
-        try:
-            return os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            parent = self._open_directory(place.parent)
-        try:
-            place.mkdir(exist_ok=True)
-            self._sync_directory(parent)
-        finally:
-            os.close(parent)
-        return os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    def _open_directories(self, places: Iterable[Path], stack: ExitStack) -> Sequence[int]:
+        """Descriptors of these directories and of all that got a new one, made where they are missing."""
+        opened: dict[Path, int] = {}
+
+        def open_one(place: Path) -> None:
+            if place not in opened:
+                opened[place] = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+                stack.callback(os.close, opened[place])
+
+        def make(place: Path) -> None:
+            try:
+                open_one(place)
+            except FileNotFoundError:
+                make(place.parent)
+                place.mkdir(exist_ok=True)
+                open_one(place)
+
+        for place in places:
+            make(place)
+        return list(opened.values())
+
+    def _write_all(self, items: Iterable[tuple[Path, bytes]]) -> None:
+        for path, data in items:
+            self._write_once(path, data)
 
     def _write_once(self, path: Path, data: bytes) -> None:
         aside = self._aside(data)
@@ -179,15 +210,13 @@ class PosixStorage:
             aside.unlink()
 
     def _write_over(self, path: Path, data: bytes) -> None:
-        place = self._open_directory(path.parent)
-        try:
+        with ExitStack() as stack:
+            places = self._open_directories([path.parent], stack)
             self._aside(data).rename(path)
-            self._sync_directory(place)
-        finally:
-            os.close(place)
+            self._each(self._sync_directory, places)
 
     def _aside(self, data: bytes) -> Path:
-        path = self._tmp / secrets.token_hex(8)
+        path = self._tmp / str(next(self._names))
         _write_new(path, data, self._sync)
         return path
 
@@ -277,10 +306,6 @@ def _flock(path: Path, *, wait: bool = False) -> int:
         os.close(descriptor)
         raise ConflictError(f"another process has the log in {path.parent.parent} open") from None
     return descriptor
-
-
-def _occupied(directory: Path) -> ConflictError:
-    return ConflictError(f"{directory} is not empty: a log is never made over anything")
 
 
 def remote_file_system(directory: Path, mountinfo: str) -> str:

@@ -3,7 +3,7 @@
 import errno
 import multiprocessing
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,33 +96,48 @@ async def test_swap_is_refused_unless_the_lock_is_what_was_expected(storage: Pos
 # --- creation (I8) ---
 
 
-def test_nothing_is_created_over_anything(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConflictError, match="not empty"):
-        posix.create(directory, EMPTY)
+def make(directory: Path, meanwhile: Callable[[], object] = lambda: None) -> None:
+    with posix.new_directory(directory) as scratch:
+        posix.create(scratch / "log", EMPTY)
+        meanwhile()
+
+
+def run_out_of_space() -> None:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+def test_nothing_is_created_over_anything(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    with pytest.raises(ConflictError, match="not empty"):
-        posix.create(tmp_path / "other", EMPTY)
     (tmp_path / "file").touch()
-    with pytest.raises(ConflictError, match="not empty"):
-        posix.create(tmp_path / "file", EMPTY)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "log", "other"]
+
+    for place in ("other", "file"):
+        with pytest.raises(ConflictError, match="not empty"):
+            make(tmp_path / place)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "other"]
 
 
 def test_empty_directory_may_become_a_log(tmp_path: Path) -> None:
-    (tmp_path / "log").mkdir()
-    assert not posix.exists(tmp_path / "log")
+    (tmp_path / "data").mkdir()
 
-    posix.create(tmp_path / "log", EMPTY)
+    make(tmp_path / "data")
 
-    assert posix.exists(tmp_path / "log")
+    PosixStorage(tmp_path / "data/log").close()
 
 
-@pytest.mark.parametrize("half", ["checkpoint", ".state/lock"])
-def test_half_a_log_counts_as_there(directory: Path, half: str) -> None:
-    (directory / half).unlink()
+def test_creation_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no space left"):
+        make(tmp_path / "data", run_out_of_space)
 
-    assert posix.exists(directory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_who_create_at_once_one_wins(tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="not empty"):
+        make(tmp_path / "data", lambda: make(tmp_path / "data"))
+
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
 # --- exclusion ---
@@ -213,16 +228,12 @@ async def test_every_file_and_every_directory_is_synced_before_put_returns(direc
 
     await storage.put({"tile/0/x001/000": b"a", "tile/entries/000.p/7": b"b"})
 
-    places = [path for path in disk.synced if "/tmp/" not in path.removeprefix(str(directory))]
-    files = [path for path in disk.synced if "/.state/tmp/" in path]
+    files = [at for at, path in enumerate(disk.synced) if "/.state/tmp/" in path]
+    places = {path.removeprefix(str(directory)): at for at, path in enumerate(disk.synced) if at not in files}
     assert len(files) == 2
-    wanted = {f"{directory}/tile/0/x001", f"{directory}/tile/entries/000.p"}
-    assert set(places[-2:]) == wanted
-    # New directories are durable in their parents as well.
-    assert {f"{directory}/{p}" for p in ("", "tile", "tile/0", "tile/entries")} <= {
-        p + "/" * (p == str(directory)) for p in places
-    }
-    assert max(disk.synced.index(file) for file in files) < min(disk.synced.index(place) for place in wanted)
+    # New directories are made durable in their parents as well, and no name before the file that it names.
+    assert set(places) == {"", "/tile", "/tile/0", "/tile/0/x001", "/tile/entries", "/tile/entries/000.p"}
+    assert max(files) < min(places.values())
     storage.close()
 
 

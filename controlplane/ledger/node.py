@@ -1,0 +1,261 @@
+"""A running ledger node: puts storage, log, intake and both doors together, and takes them down in order."""
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import grpc
+import uvicorn
+
+from controlplane.identity.credentials import server_credentials
+from controlplane.identity.identity import Identity
+from controlplane.identity.spiffe import IdentityError
+from controlplane.ledger import keys
+from controlplane.ledger.backends import posix
+from controlplane.ledger.backends.posix import PosixStorage
+from controlplane.ledger.config import LedgerConfig
+from controlplane.ledger.errors import DrainError, FatalError, NodeError, NoLogError, StartError
+from controlplane.ledger.index import ProducerIndex
+from controlplane.ledger.ingest import AuditIngest
+from controlplane.ledger.intake import Intake
+from controlplane.ledger.log import Log
+from controlplane.ledger.partials import PartialTiles
+from controlplane.ledger.reads import read_app
+from controlplane.ledger.records import Records
+from controlplane.ledger.sequencer import Sequencer
+from controlplane.ledger.signed import Signers
+from observability.metrics import Registry
+from settings import Address
+
+logger = logging.getLogger(__name__)
+
+_GRACE: Final = 2
+"""Seconds for answers that are under way when the node stops."""
+_MAX_READERS: Final = 1024
+"""HTTP connections at a time."""
+GRPC_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_concurrent_streams", 100_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", 1_800_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.so_reuseport", 0),
+)
+"""Misspelt options are ignored without a word: a test sends pings and large messages against these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where things are under `--data`."""
+
+    root: Path
+
+    @property
+    def keys(self) -> Path:
+        """Of this node only."""
+        return self.root / "keys"
+
+    @property
+    def log(self) -> Path:
+        """What auditors may have a copy of."""
+        return self.root / "log"
+
+    @property
+    def index(self) -> Path:
+        """Rebuilt from the log when it is missing."""
+        return self.root / "index.sqlite3"
+
+    @property
+    def policy(self) -> Path:
+        """A trust policy (c2sp.org/tlog-policy) that names this log, for auditors who believe this machine."""
+        return self.root / "policy"
+
+
+def initialise(root: Path, origin: str) -> Signers:
+    """Make a new log with fresh keys in `root`, whole or not at all. `origin` empty: a random one.
+
+    Raises ConflictError when there is anything in `root` (I8), KeyFileError for an impossible origin, StorageError.
+    """
+    with posix.new_directory(root.absolute()) as scratch:
+        parts = Directory(scratch)
+        signers = keys.create(parts.keys, origin or f"aegis.internal/{secrets.token_hex(8)}")
+        posix.create(parts.log, signers.sign_empty(_now()).note)
+        lines = (*(f"log {one.key}" for one in (signers.ed25519, signers.mldsa)), "quorum none", "")
+        parts.policy.write_text("\n".join(lines))
+    return signers
+
+
+def _open_or_make(config: LedgerConfig) -> Signers:
+    if not config.data.exists() or not any(config.data.iterdir()):
+        if not config.init_if_missing:
+            raise NoLogError(f"there is no log in {config.data}; `aegis ledger init --data {config.data}` makes one")
+        signers = initialise(config.data, config.origin)
+        logger.info("made a new log", extra={"origin": signers.origin})
+        return signers
+    # Whatever is there but is not a whole log is not made whole by a new one: see `recovery`.
+    return keys.load(Directory(config.data).keys)
+
+
+class Doors(NamedTuple):
+    """A node that serves."""
+
+    origin: str
+    size: int
+    grpc_port: int
+    http_port: int
+
+
+async def run(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doors], None], metrics: Registry) -> None:
+    """Serve until `stop`, then finish what was taken in. Raises NodeError; after a FatalError a new process may try."""
+    directory = Directory(config.data)
+    signers = await asyncio.to_thread(_open_or_make, config)
+    async with AsyncExitStack() as open_now:
+        storage = await asyncio.to_thread(PosixStorage, directory.log)
+        open_now.push_async_callback(asyncio.to_thread, storage.close)
+        log = await Log.load(storage, storage, signers, _now)
+        index = await asyncio.to_thread(ProducerIndex, directory.index, signers.origin)
+        records = Records(index, storage)
+        open_now.push_async_callback(asyncio.to_thread, records.close)
+        await records.catch_up(log.size)
+        partials = PartialTiles(storage, records, kept=config.kept_checkpoints)
+        await partials.start(log.size)
+        intake = Intake(records, max_leaves=config.max_pool_leaves, max_bytes=config.max_pool_bytes)
+        sequencer = Sequencer(log, intake, records, partials.published, metrics, period=config.period)
+        await _serve(config, stop, ready, _Parts(storage, log, intake, records, sequencer, metrics))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    storage: PosixStorage
+    log: Log
+    intake: Intake
+    records: Records
+    sequencer: Sequencer
+    metrics: Registry
+
+
+async def _serve(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doors], None], parts: _Parts) -> None:
+    ingest_server, grpc_port = _ingest_server(config, parts)
+    sock = _listen(config.http)
+    read_server = _read_server(parts)
+    failure: NodeError | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            sequencing = tasks.create_task(parts.sequencer.run())
+            tasks.create_task(read_server.serve(sockets=[sock]))
+            try:
+                await ingest_server.start()
+                ready(Doors(parts.log.published.checkpoint.origin, parts.log.size, grpc_port, sock.getsockname()[1]))
+                await stop.wait()
+                await _drain(config, sequencing, parts.intake)
+            finally:
+                # Streams end by themselves: all their leaves are acknowledged, or the sequencer told them that it
+                # failed. The grace is for the bytes on the wire.
+                await ingest_server.stop(_GRACE)
+                read_server.should_exit = True
+    except* NodeError as group:
+        failure = _first(group)
+    finally:
+        sock.close()
+    if failure is not None:
+        raise failure
+
+
+async def _drain(config: LedgerConfig, sequencing: "asyncio.Task[None]", intake: Intake) -> None:
+    logger.info("stopping: no more leaves are taken in", extra={"pool": intake.leaves})
+    intake.close()
+    try:
+        async with asyncio.timeout(config.drain_timeout):
+            await asyncio.shield(sequencing)
+    except TimeoutError:
+        sequencing.cancel()
+        intake.fail()
+        raise DrainError(
+            f"leaves that were taken in did not become durable within {config.drain_timeout:g} s; none of them was "
+            "acknowledged, and their senders send them again"
+        ) from None
+
+
+def _ingest_server(config: LedgerConfig, parts: _Parts) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(options=GRPC_OPTIONS)
+    try:
+        trust_domain = Identity.read(config.identity).spiffe_id.trust_domain if config.identity else None
+        ingest = AuditIngest(parts.log, parts.intake, parts.records, trust_domain=trust_domain)
+        server.add_generic_rpc_handlers((ingest.handler(),))
+        if config.identity is None:
+            return server, server.add_insecure_port(str(config.grpc))
+        credentials = server_credentials(config.identity, _warn_of_certificate)
+        return server, server.add_secure_port(str(config.grpc), credentials)
+    except IdentityError as error:
+        raise StartError(f"the identity in {config.identity} cannot be used: {error}") from None
+    except RuntimeError as error:
+        raise StartError(f"{config.grpc} cannot be listened on: is another process using it?") from error
+
+
+def _warn_of_certificate(problem: str) -> None:
+    logger.error("the certificate on disk cannot be used; the old one stays", extra={"problem": problem})
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        return socket.create_server((address.host, address.port), family=_family(address), backlog=512)
+    except OSError as error:
+        raise StartError(f"{address} cannot be listened on: {error.strerror}") from error
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
+
+
+def _read_server(parts: _Parts) -> uvicorn.Server:
+    app = read_app(parts.storage, parts.log, parts.sequencer, parts.metrics)
+    return _ReadServer(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_MAX_READERS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
+
+
+class _ReadServer(uvicorn.Server):
+    """uvicorn without its signal handlers, which it has no other way to leave out: the node decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _first(group: BaseExceptionGroup[NodeError]) -> NodeError:
+    """The worst of several errors: a fatal one before any other."""
+    flat: list[NodeError] = []
+    rest: list[BaseException] = [group]
+    while rest:
+        error = rest.pop()
+        if isinstance(error, BaseExceptionGroup):
+            rest += error.exceptions
+        elif isinstance(error, NodeError):
+            flat.append(error)
+    return min(flat, key=lambda error: not isinstance(error, FatalError))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000_000
