@@ -37,7 +37,7 @@ def build(document: Document, tenant_key: bytes) -> Part:
         case AirlockConfig():
             return Part(document, AirlockPolicy(document.body, tenant_key))
         case ProtocolConfig():
-            return Part(document, ProtocolPolicy(document.body))
+            return Part(document, ProtocolPolicy(document.body, tenant_key))
         case FirewallConfig():
             return Part(document, FirewallPolicy(document.body, injection_scanner()))
         case _:

@@ -11,14 +11,12 @@ is that answers must be in protocol, that tokens are restored only where policy 
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
-
-import hyperscan
 
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.firewall_patterns import CUES, Cue
-from policies.firewall_views import Reader, View
+from policies.firewall_views import Expressions, Reader, View
 from policies.model import (
     FORWARD_UNCHANGED,
     Alert,
@@ -50,7 +48,7 @@ class Score(NamedTuple):
 
 
 class InjectionScanner:
-    """Scores texts. Not thread-safe.
+    """Scores texts. Immutable; may be used by several threads at once.
 
     Building one compiles some hundred expressions and takes about a second of CPU: keep it off an event loop, and keep
     the result.
@@ -63,8 +61,8 @@ class InjectionScanner:
         numbers = {cue.name: number for number, cue in enumerate(cues)}
         self._beside = {number: numbers[cue.beside] for number, cue in enumerate(cues) if cue.beside}
         self._reader = Reader()
-        self._words = _database([c for c in cues if not c.marks], [i for i, c in enumerate(cues) if not c.marks])
-        self._marks = _database([c for c in cues if c.marks], [i for i, c in enumerate(cues) if c.marks])
+        self._words = Expressions(_numbered(cues, marks=False))
+        self._marks = Expressions(_numbered(cues, marks=True))
 
     def score(self, text: str) -> Score:
         """The worst reading's score. O(len(text))."""
@@ -80,14 +78,7 @@ class InjectionScanner:
         return worst
 
     def _found(self, view: View) -> set[int]:
-        found: set[int] = set()
-
-        def on_match(cue: int, start: int, end: int, flags: int, context: object) -> None:  # noqa: ARG001 hyperscan's
-            found.add(cue)
-
-        self._words.scan(view.words, match_event_handler=on_match)
-        self._marks.scan(view.marks, match_event_handler=on_match)
-        return found
+        return self._words.found(view.words) | self._marks.found(view.marks)
 
     def _judged(self, found: set[int], disguise: str) -> Score:
         found = {cue for cue in found if self._beside.get(cue, cue) in found}
@@ -106,7 +97,7 @@ def injection_scanner() -> InjectionScanner:
 
 
 class FirewallPolicy:
-    """Refuses prompts whose user or tool text scores as an injection. Immutable but for the scanner's scratch."""
+    """Refuses prompts whose user or tool text scores as an injection. Immutable."""
 
     __slots__ = ("config", "name", "scanner")
 
@@ -167,18 +158,12 @@ class FirewallRun:
         )
 
 
+_ACCENTS: Final = re.compile("[\u0300-\u036f]")
 _ANY_WORDS: Final = re.compile(r"W\{(\d+)\}")
 
 
-def _database(cues: Sequence[Cue], numbers: Sequence[int]) -> hyperscan.Database:
-    expressions, ids = [], []
-    for number, cue in zip(numbers, cues, strict=True):
-        for expression in cue.expressions:
-            folded = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", expression))
-            expressions.append(_ANY_WORDS.sub(r"(?:[^ ]+ ){0,\1}", folded).encode())
-            ids.append(number)
-    database = hyperscan.Database()
-    database.compile(
-        expressions=expressions, ids=ids, elements=len(ids), flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(ids)
-    )
-    return database
+def _numbered(cues: Sequence[Cue], *, marks: bool) -> Iterator[tuple[int, bytes]]:
+    for number, cue in enumerate(cues):
+        for expression in cue.expressions if cue.marks is marks else ():
+            folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", expression))
+            yield number, _ANY_WORDS.sub(r"(?:[^ ]+ ){0,\1}", folded).encode()

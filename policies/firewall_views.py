@@ -14,9 +14,9 @@ import codecs
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import hyperscan
@@ -82,6 +82,41 @@ _SIGNS: Final = (
 """Where a disguise may be: supersets of what the decoders look for, found in one pass over the folded text."""
 
 
+class Expressions:
+    """Compiled expressions, each under a number. May be used by several threads at once."""
+
+    __slots__ = ("_database", "_scratches")
+
+    def __init__(self, numbered: Iterable[tuple[int, bytes]]) -> None:
+        ids, expressions = zip(*numbered, strict=True)
+        self._database: Any = hyperscan.Database()
+        self._database.compile(
+            expressions=list(expressions),
+            ids=list(ids),
+            elements=len(ids),
+            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(ids),
+        )
+        self._scratches: list[Any] = []
+
+    def found(self, data: bytes) -> set[int]:
+        """Numbers of the expressions that `data` holds. Linear in `data`."""
+        found: set[int] = set()
+        # One scratch per scan in flight; `pop` and `append` of a list are atomic, so threads need no lock.
+        try:
+            scratch = self._scratches.pop()
+        except IndexError:
+            scratch = hyperscan.Scratch(self._database)
+        try:
+            self._database.scan(data, match_event_handler=_note, context=found, scratch=scratch)
+        finally:
+            self._scratches.append(scratch)
+        return found
+
+
+def _note(number: int, _start: int, _end: int, _flags: int, found: set[int]) -> None:
+    found.add(number)
+
+
 class View(NamedTuple):
     """One reading of a text, as UTF-8."""
 
@@ -94,18 +129,12 @@ class View(NamedTuple):
 
 
 class Reader:
-    """Gives the readings of texts. Holds a compiled matcher: keep it, one per thread."""
+    """Gives the readings of texts. Holds compiled expressions: keep it."""
 
     __slots__ = ("_signs",)
 
     def __init__(self) -> None:
-        self._signs = hyperscan.Database()
-        self._signs.compile(
-            expressions=[expression for _, expression in _SIGNS],
-            ids=list(range(len(_SIGNS))),
-            elements=len(_SIGNS),
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(_SIGNS),
-        )
+        self._signs = Expressions((number, expression) for number, (_, expression) in enumerate(_SIGNS))
 
     def views(self, text: str) -> Iterator[View]:
         """The text as it stands first, then what it hides. At least one view; bounded work, O(len(text))."""
@@ -119,12 +148,7 @@ class Reader:
     def _hidden(self, text: str, shown: str, marks: bytes) -> Iterator[tuple[str, str]]:
         if not text.isascii():
             yield from _foreign(text, shown)
-        signs: set[_Disguise] = set()
-
-        def on_match(sign: int, start: int, end: int, flags: int, context: object) -> None:  # noqa: ARG001 hyperscan's
-            signs.add(_SIGNS[sign][0])
-
-        self._signs.scan(marks, match_event_handler=on_match)
+        signs = {_SIGNS[number][0] for number in self._signs.found(marks)}
         if signs:
             yield from _respelt(shown[:MAX_DECODED], signs)
             yield from _decoded(text, signs)

@@ -21,6 +21,7 @@ from policies.airlock.config import (
 )
 from policies.airlock.labels import Label, Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
+from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
 from policies.model import UnreadablePart
@@ -118,6 +119,16 @@ class ContextModel(_Model):
     emoji: Presence | None = Field(None, description="Emoji: keep or strip.")
 
 
+class HoneypotModel(_Model):
+    """Traps that move, and what they answer."""
+
+    rotating_traps: StrictInt | None = Field(None, description="Traps drawn anew in every period, 0 to 10.")
+    rotation_seconds: Duration | None = Field(None, description="How long a draw holds; default: a day.")
+    generation: StrictInt | None = Field(None, description="Raise it to draw new traps at once.")
+    probed_primes: frozenset[StrictInt] | None = Field(None, description="Three times as likely to become traps.")
+    decoy: StrictBool | None = Field(None, description="Give a caught prober a false answer instead of 403.")
+
+
 class ProtocolModel(_Model):
     """How a route holds its exchanges to MathProtocol."""
 
@@ -131,6 +142,7 @@ class ProtocolModel(_Model):
     system_prompt_version: StrictInt | None = Field(None, description="Text that teaches the protocol; 0: none.")
     max_answer: StrictInt | None = Field(None, description="Characters of an answer.")
     context: ContextModel | None = None
+    honeypot: HoneypotModel | None = None
 
 
 class FirewallModel(_Model):
@@ -191,6 +203,7 @@ _NESTED: Final[Mapping[str, type[Any]]] = {
     "restoration": Restoration,
     "caps": Caps,
     "context": ContextRules,
+    "honeypot": HoneypotConfig,
 }
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
     Kind.UPSTREAM: Upstream,

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from policies.errors import refuse
+from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.codes import DEFAULT_TRAPS, FIBONACCI, PRIMES, V21_CANARIES, V21_PARAMS, V21_TASKS
 from policies.mathprotocol.context import ContextRules
 
@@ -44,6 +45,8 @@ class ProtocolConfig:
     """Characters of an answer; a longer one is invalid."""
     context: ContextRules = field(default_factory=ContextRules)
     """How CONTEXT is normalised, bounded and cleaned."""
+    honeypot: HoneypotConfig = field(default_factory=HoneypotConfig)
+    """Traps that move, and decoys."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())

@@ -6,11 +6,15 @@ not as text, not as a refusal, not as a tool call. In `monitor` nothing is chang
 Not done here: scoring CONTEXT for injected instructions (policies.firewall runs after this policy).
 """
 
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from policies.mathprotocol.codes import CLASSIFICATION_TASKS, ErrorCode, Kind
+from policies.honeypot.decoy import decoy_answer
+from policies.honeypot.traps import period_of, traps_of_period
+from policies.mathprotocol.codes import CLASSIFICATION_TASKS, PRIMES, V21_TASKS, ErrorCode, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextFault, clean_context
 from policies.mathprotocol.grammar import Request, parse_request, request_fault
@@ -24,6 +28,7 @@ from policies.model import (
     Channel,
     ChannelKind,
     DeadLetter,
+    Decoy,
     Deny,
     DialectName,
     Effect,
@@ -45,19 +50,41 @@ _FAULTS: Final = {
 
 
 class ProtocolPolicy:
-    """The protocol as one route wants it. Immutable."""
+    """The protocol as one route wants it. Immutable but for a memo."""
 
-    __slots__ = ("_boundary", "config", "name", "prompt")
+    __slots__ = ("_boundary", "_drawn", "_key", "config", "name", "prompt")
 
-    def __init__(self, config: ProtocolConfig, boundary: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        key: bytes = b"",
+        boundary: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        """`key`: secret bytes, the same on every sidecar of a tenant, from which moving traps and decoys are drawn."""
+        if not key and (config.honeypot.rotating_traps or config.honeypot.decoy):
+            raise ValueError("rotating traps and decoys need a key: without one everybody could compute them")
         self.name = "mathprotocol"
         self.config = config
         self.prompt = system_prompt(config)
+        self._key = hmac.digest(key, b"aegis mathprotocol 1", hashlib.sha256)
         self._boundary = boundary
+        self._drawn: tuple[int, frozenset[int]] = -1, frozenset()
+        """Period and its traps, as last drawn: a draw costs as much as a whole validation."""
 
     def open(self, exchange: Exchange) -> "ProtocolRun":
         """A fresh run for one exchange."""
-        return ProtocolRun(self.config, self.prompt, self._boundary, exchange)
+        return ProtocolRun(self, self._key, self._boundary, exchange)
+
+    def traps(self, now: UnixNanos) -> frozenset[int]:
+        """Every prime that is a trap at `now`."""
+        honeypot = self.config.honeypot
+        if not honeypot.rotating_traps:
+            return self.config.trap_primes
+        period = period_of(now, honeypot)
+        if self._drawn[0] != period:
+            moving = traps_of_period(period, self._key, honeypot, PRIMES - V21_TASKS)
+            self._drawn = period, self.config.trap_primes | moving
+        return self._drawn[1]
 
 
 class ProtocolRun:
@@ -71,16 +98,16 @@ class ProtocolRun:
         "_exchange",
         "_findings",
         "_gates",
+        "_key",
         "_kind",
-        "_prompt",
+        "_policy",
         "_restarts",
     )
 
-    def __init__(
-        self, config: ProtocolConfig, prompt: str | None, boundary: Callable[[], str], exchange: Exchange
-    ) -> None:
-        self._config = config
-        self._prompt = prompt
+    def __init__(self, policy: ProtocolPolicy, key: bytes, boundary: Callable[[], str], exchange: Exchange) -> None:
+        self._policy = policy
+        self._config = policy.config
+        self._key = key
         self._boundary = boundary
         self._exchange = exchange
         self._asked = False
@@ -95,14 +122,15 @@ class ProtocolRun:
         """Whether there is a valid request whose answer must be checked."""
         return self._asked
 
-    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 contract
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
         """Refused, or forwarded with the system prompt added and CONTEXT between boundaries nobody can guess."""
         if self._config.mode is ProtocolMode.OFF:
             return FORWARD_UNCHANGED
         segment = last_user_text(segments)
-        request = parse_request(segment.text) if segment else None
-        if self._is_trap(request, segment.text if segment else ""):
-            return self._trapped()
+        text = segment.text if segment else ""
+        request = parse_request(text)
+        if self._is_trap(request, text, self._policy.traps(now)):
+            return self._trapped(text)
         fault = request_fault(request, self._config.tasks, self._config.params)
         if self._exchange.unreadable:
             fault = ErrorCode.INVALID_FORMAT  # an image or a file is no CONTEXT that anyone could check
@@ -116,7 +144,7 @@ class ProtocolRun:
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(task=request.task)
         edits = {segment.path: self._bounded(request, context)} if request.context else {}
-        return Forward(edits, self._prompt, task=request.task)
+        return Forward(edits, self._policy.prompt, task=request.task)
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 contract
         """What of a valid answer may be seen by now. Bounded hold: see `AnswerGate`."""
@@ -160,14 +188,13 @@ class ProtocolRun:
             self._count("PROTOCOL_INVALID_ANSWER")
             self._gates[channel] = None  # counted once; what follows is not looked at
 
-    def _is_trap(self, request: Request | None, text: str) -> bool:
-        traps = self._config.trap_primes
+    def _is_trap(self, request: Request | None, text: str, traps: frozenset[int]) -> bool:
         if request is None:
             return bool(traps & probed_tasks(text))
         canaries = self._config.canary_params - self._config.params
         return request.task in traps or request.param in canaries
 
-    def _trapped(self) -> Verdict:
+    def _trapped(self, text: str) -> Verdict:
         self._count("PROTOCOL_HONEYPOT")
         alert = Alert("HONEYPOT_TRIGGERED", Severity.CRITICAL)
         if self._config.mode is ProtocolMode.MONITOR:
@@ -175,6 +202,8 @@ class ProtocolRun:
         effects: tuple[Effect, ...] = (alert,)
         if self._config.ban_seconds > 0:
             effects += (Ban(self._exchange.peer, self._config.ban_seconds, "HONEYPOT_TRIGGERED"),)
+        if self._config.honeypot.decoy:
+            return Decoy(decoy_answer(self._key, self._exchange.peer, text), effects)
         # The message must not tell a prober which code was the trap.
         return Deny(ResultCode.DENIED_PROTOCOL, 403, "forbidden", "Forbidden.", effects)
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from aegis_core import AegisGateway, ContextFirewall, MerkleLogger
+from aegis_core import AegisGateway, ContextFirewall, DataAirlock, MerkleLogger
 
 
 def events(log: Path) -> list[dict[str, object]]:
@@ -71,6 +71,41 @@ def test_own_traps_replace_the_default_ones(tmp_path: Path) -> None:
 
     assert gateway.process_request("ip", 97, [], "")["status"] == 403
     assert gateway.process_request("ip", 43, [], "")["status"] == 400
+
+
+TEXT = "Mail ana@example.com or bob@example.org, SSN 123-45-6789, and ana@example.com again."
+
+
+def test_airlock_takes_identifiers_out_and_puts_them_back() -> None:
+    airlock = DataAirlock()
+
+    redacted, values = airlock.redact(TEXT)
+
+    assert redacted == "Mail <EMAIL_1> or <EMAIL_2>, SSN <SSN_1>, and <EMAIL_1> again."
+    assert values == {"<EMAIL_1>": "ana@example.com", "<EMAIL_2>": "bob@example.org", "<SSN_1>": "123-45-6789"}
+    assert airlock.rehydrate(redacted) == TEXT
+    assert airlock.rehydrate(redacted, values) == TEXT
+    assert DataAirlock().rehydrate(redacted) == redacted
+
+
+def test_airlock_numbers_go_on_over_several_texts() -> None:
+    airlock = DataAirlock()
+    airlock.redact("ana@example.com")
+
+    redacted, values = airlock.redact("bob@example.org and ana@example.com")
+
+    assert redacted == "<EMAIL_2> and <EMAIL_1>"
+    assert len(values) == 2
+
+
+def test_token_that_the_text_spells_itself_never_becomes_a_value() -> None:
+    airlock = DataAirlock()
+    airlock.redact("ana@example.com")
+
+    redacted, values = airlock.redact("Is <EMAIL_1> or <EMAIL_10> the token of ana@example.com?")
+
+    assert "<EMAIL_1>" not in values
+    assert airlock.rehydrate(redacted, values) == "Is <EMAIL_1> or <EMAIL_10> the token of ana@example.com?"
 
 
 def test_log_is_a_chain_that_a_restart_continues(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, Restoration, ToolRestore
 from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
+from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
@@ -34,6 +35,7 @@ PROTOCOLS = st.builds(
     trap_primes=st.just(frozenset()),
     ban_seconds=st.floats(0, 1000),
     max_answer=st.integers(16, 1 << 26),
+    honeypot=st.builds(HoneypotConfig, st.integers(0, 10), decoy=st.booleans()),
     context=st.builds(ContextRules, damaged=st.sampled_from(Damaged), emoji=st.sampled_from(Presence)),
 )
 FIREWALLS = st.builds(FirewallConfig, st.sampled_from(FirewallMode), st.floats(0.1, 10))

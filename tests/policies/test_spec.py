@@ -15,13 +15,22 @@ from policies.airlock.config import Action, AirlockConfig, Caps, Restoration, To
 from policies.airlock.labels import Label
 from policies.errors import Finding, SpecError
 from policies.firewall_config import FirewallConfig
+from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, Kind, RouteSpec, Source
 from policies.spec_load import load, render
-from policies.spec_models import SPECS, AirlockModel, CapsModel, ContextModel, RestorationModel, json_schema
+from policies.spec_models import (
+    SPECS,
+    AirlockModel,
+    CapsModel,
+    ContextModel,
+    HoneypotModel,
+    RestorationModel,
+    json_schema,
+)
 from tests.policies.documents import documents
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples/policies").glob("*.yaml"))
@@ -104,6 +113,7 @@ def test_every_setting_can_be_said() -> None:
         (SPECS[Kind.PROTOCOL], ProtocolConfig),
         (SPECS[Kind.FIREWALL], FirewallConfig),
         (ContextModel, ContextRules),
+        (HoneypotModel, HoneypotConfig),
         (SPECS[Kind.ROUTE], RouteSpec),
         (AirlockModel, AirlockConfig),
         (RestorationModel, Restoration),

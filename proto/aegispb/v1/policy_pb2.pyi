@@ -174,6 +174,7 @@ class ProtocolPolicy(_message.Message):
     SYSTEM_PROMPT_VERSION_FIELD_NUMBER: _builtins.int
     MAX_ANSWER_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    HONEYPOT_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
     ban_seconds: _builtins.float
     max_protocol_retries: _builtins.int
@@ -190,6 +191,8 @@ class ProtocolPolicy(_message.Message):
     def canary_params(self) -> Global___Numbers: ...
     @_builtins.property
     def context(self) -> Global___ContextRules: ...
+    @_builtins.property
+    def honeypot(self) -> Global___Honeypot: ...
     def __init__(
         self,
         *,
@@ -203,10 +206,11 @@ class ProtocolPolicy(_message.Message):
         system_prompt_version: _builtins.int | None = ...,
         max_answer: _builtins.int | None = ...,
         context: Global___ContextRules | None = ...,
+        honeypot: Global___Honeypot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "honeypot", b"honeypot", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "honeypot", b"honeypot", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ban_seconds: _TypeAlias = _typing.Literal["ban_seconds"]  # noqa: Y015
     _WhichOneofArgType__ban_seconds: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds"]  # noqa: Y015
@@ -230,6 +234,54 @@ class ProtocolPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt_version) -> _WhichOneofReturnType__system_prompt_version | None: ...
 
 Global___ProtocolPolicy: _TypeAlias = ProtocolPolicy  # noqa: Y015
+
+@_typing.final
+class Honeypot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATING_TRAPS_FIELD_NUMBER: _builtins.int
+    ROTATION_SECONDS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PROBED_PRIMES_FIELD_NUMBER: _builtins.int
+    DECOY_FIELD_NUMBER: _builtins.int
+    rotating_traps: _builtins.int
+    rotation_seconds: _builtins.float
+    generation: _builtins.int
+    """Raised by the control plane to draw new traps at once."""
+    decoy: _builtins.bool
+    @_builtins.property
+    def probed_primes(self) -> Global___Numbers: ...
+    def __init__(
+        self,
+        *,
+        rotating_traps: _builtins.int | None = ...,
+        rotation_seconds: _builtins.float | None = ...,
+        generation: _builtins.int | None = ...,
+        probed_primes: Global___Numbers | None = ...,
+        decoy: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decoy", b"_decoy", "_generation", b"_generation", "_rotating_traps", b"_rotating_traps", "_rotation_seconds", b"_rotation_seconds", "decoy", b"decoy", "generation", b"generation", "probed_primes", b"probed_primes", "rotating_traps", b"rotating_traps", "rotation_seconds", b"rotation_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decoy", b"_decoy", "_generation", b"_generation", "_rotating_traps", b"_rotating_traps", "_rotation_seconds", b"_rotation_seconds", "decoy", b"decoy", "generation", b"generation", "probed_primes", b"probed_primes", "rotating_traps", b"rotating_traps", "rotation_seconds", b"rotation_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__decoy: _TypeAlias = _typing.Literal["decoy"]  # noqa: Y015
+    _WhichOneofArgType__decoy: _TypeAlias = _typing.Literal["_decoy", b"_decoy"]  # noqa: Y015
+    _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
+    _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015
+    _WhichOneofReturnType__rotating_traps: _TypeAlias = _typing.Literal["rotating_traps"]  # noqa: Y015
+    _WhichOneofArgType__rotating_traps: _TypeAlias = _typing.Literal["_rotating_traps", b"_rotating_traps"]  # noqa: Y015
+    _WhichOneofReturnType__rotation_seconds: _TypeAlias = _typing.Literal["rotation_seconds"]  # noqa: Y015
+    _WhichOneofArgType__rotation_seconds: _TypeAlias = _typing.Literal["_rotation_seconds", b"_rotation_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decoy) -> _WhichOneofReturnType__decoy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generation) -> _WhichOneofReturnType__generation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotating_traps) -> _WhichOneofReturnType__rotating_traps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotation_seconds) -> _WhichOneofReturnType__rotation_seconds | None: ...
+
+Global___Honeypot: _TypeAlias = Honeypot  # noqa: Y015
 
 @_typing.final
 class ContextRules(_message.Message):

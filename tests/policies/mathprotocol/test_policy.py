@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from policies.honeypot.config import HoneypotConfig
+from policies.mathprotocol.codes import Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Presence
 from policies.mathprotocol.policy import ProtocolPolicy, ProtocolRun
+from policies.mathprotocol.responses import is_valid_response
 from policies.model import (
     FORWARD_UNCHANGED,
     Alert,
@@ -15,6 +18,7 @@ from policies.model import (
     Channel,
     ChannelKind,
     DeadLetter,
+    Decoy,
     Deny,
     DialectName,
     Exchange,
@@ -36,7 +40,7 @@ MONITOR = ProtocolConfig(mode=ProtocolMode.MONITOR)
 
 def opened(config: ProtocolConfig, dialect: DialectName = DialectName.OPENAI_CHAT) -> ProtocolRun:
     exchange = Exchange(ExchangeId("x"), "spiffe://a", dialect, "m", "r", False, NOW)
-    return ProtocolPolicy(config, boundary=lambda: "00ff").open(exchange)
+    return ProtocolPolicy(config, b"key", boundary=lambda: "00ff").open(exchange)
 
 
 def said(text: str) -> list[Segment]:
@@ -148,6 +152,38 @@ def test_number_pairs_in_prose_are_no_probe(text: str) -> None:
     verdict = asked(text)
 
     assert not (isinstance(verdict, Deny) and verdict.status == 403)
+
+
+def test_rotating_trap_is_a_trap_only_in_its_period() -> None:
+    config = ProtocolConfig(
+        mode=ProtocolMode.ENFORCE, trap_primes=frozenset(), honeypot=HoneypotConfig(rotating_traps=5)
+    )
+    policy = ProtocolPolicy(config, b"key")
+    exchange = Exchange(ExchangeId("x"), "p", DialectName.OPENAI_CHAT, "m", "r", False, NOW)
+    days = [UnixNanos(day * 86_400 * 10**9) for day in range(20)]
+    prime = min(policy.traps(days[0]))
+
+    statuses = [policy.open(exchange).request(said(f"{prime}-1"), day) for day in days]
+
+    assert {v.status for v in statuses if isinstance(v, Deny)} == {400, 403}
+    assert [isinstance(v, Deny) and v.status == 403 for v in statuses] == [prime in policy.traps(day) for day in days]
+
+
+def test_caught_prober_gets_a_decoy_that_is_in_protocol_and_stays_the_same() -> None:
+    config = ProtocolConfig(mode=ProtocolMode.ENFORCE, honeypot=HoneypotConfig(decoy=True), ban_seconds=60)
+
+    first, again = asked("43-1 | x", config), asked("43-1 | x", config)
+
+    assert isinstance(first, Decoy)
+    assert first == again
+    assert any(is_valid_response(first.text, kind) for kind in Kind)
+    assert [type(effect) for effect in first.effects] == [Alert, Ban]
+
+
+def test_secret_traps_and_decoys_need_a_key() -> None:
+    for honeypot in (HoneypotConfig(rotating_traps=1), HoneypotConfig(decoy=True)):
+        with pytest.raises(ValueError, match="need a key"):
+            ProtocolPolicy(ProtocolConfig(mode=ProtocolMode.ENFORCE, honeypot=honeypot))
 
 
 def test_registered_canary_is_an_ordinary_param() -> None:

@@ -1,0 +1,30 @@
+"""How a route lays its traps: a part of ProtocolPolicy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HoneypotConfig:
+    """Rotating traps and what they answer. Construction raises ValueError that names every field at fault."""
+
+    rotating_traps: int = 0
+    """How many traps are drawn anew in every period, beside the fixed `trap_primes`; 0 to 10."""
+    rotation_seconds: float = 86_400.0
+    """How long a draw holds. At least a minute."""
+    generation: int = 0
+    """Raised to draw anew at once, whatever the time: the control plane's rotation on demand."""
+    probed_primes: frozenset[int] = frozenset()
+    """Primes that attackers tried of late: three times as likely to be drawn."""
+    decoy: bool = False
+    """Whether a caught prober is given a well-formed false answer instead of 403."""
+
+    def __post_init__(self) -> None:
+        checks = (
+            (not 0 <= self.rotating_traps <= 10, "rotating_traps: expected 0 to 10"),
+            (not 60 <= self.rotation_seconds <= 31_536_000, "rotation_seconds: expected 60 to 31536000"),
+            (not 0 <= self.generation < 1 << 32, "generation: expected 0 to 4294967295"),
+            (not all(1 < prime < 100 for prime in self.probed_primes), "probed_primes: expected primes from 2 to 97"),
+        )
+        faults = [text for wrong, text in checks if wrong]
+        if faults:
+            raise ValueError("; ".join(faults))
