@@ -11,7 +11,7 @@ from policies.model import Channel, ChannelKind, Path
 from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
-from sidecar.dialects.lanes import Lane, Lanes
+from sidecar.dialects.lanes import MAX_LANES, Lane, Lanes
 from sidecar.dialects.leaves import members
 from sidecar.dialects.openai_notes import DONE
 from sidecar.dialects.restoring import Reading
@@ -68,7 +68,7 @@ class ChatStream:
         calls = delta.get("tool_calls")
         for at, call in enumerate(calls if isinstance(calls, list) else []):
             name = _name(members(members(call).get("function"))) or _name(members(members(call).get("custom")))
-            if name:
+            if name and len(self._tools) < MAX_LANES:
                 self._tools.setdefault((choice, choice_index(members(call), at)), name)
 
     def extra_event(self, lane: Lane, text: str) -> bytes:
@@ -138,12 +138,12 @@ def _texts(said: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str
 
 
 def _parts(parts: list[Json], path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
-    """Content in parts, which some servers of this dialect answer."""
+    """Content in parts, which some servers of this dialect answer: the first is the answer, others count down."""
     found: list[tuple[Path, Channel, str]] = []
     for at, part in enumerate(parts):
         text = members(part).get("text")
         if isinstance(text, str):
-            found.append(((*path, at, "text"), Channel(ChannelKind.TEXT, choice), text))
+            found.append(((*path, at, "text"), Channel(ChannelKind.TEXT, choice, -at), text))
     return found
 
 
@@ -176,7 +176,7 @@ def _delta(channel: Channel, text: str) -> dict[str, object]:
         case ChannelKind.TRANSCRIPT:
             return {"audio": {"transcript": text}}
         case _:
-            return {_FIELD_OF[channel.kind, channel.sub]: text}
+            return {_FIELD_OF.get((channel.kind, channel.sub), "content"): text}
 
 
 def choice_index(item: Mapping[str, Json], at: int) -> int:

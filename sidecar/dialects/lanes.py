@@ -12,7 +12,7 @@ from policies.model import Channel, ChannelKind, Deny
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError, Restore
 from sidecar.dialects.offsets import OffsetMap
 
-_MAX_LANES: Final = 4096
+MAX_LANES: Final = 4096
 """Channels of one answer. The field's upper bound for `n` is 128; each lane costs the policies memory."""
 
 _WORD: Final = re.compile(r"\s*\S+|\s+")
@@ -75,8 +75,8 @@ class Lanes:
         key = Channel(channel.kind, channel.position, channel.sub)
         lane = self._lanes.get(key)
         if lane is None:
-            if len(self._lanes) >= _MAX_LANES:
-                raise MalformedAnswerError(f"more than {_MAX_LANES} channels in one answer")
+            if len(self._lanes) >= MAX_LANES:
+                raise MalformedAnswerError(f"more than {MAX_LANES} channels in one answer")
             lane = self._lanes[key] = Lane(channel, self._restore)
             if channel.kind is ChannelKind.TEXT:
                 lane.offsets = OffsetMap()  # text is what citations count

@@ -11,7 +11,7 @@ from policies.model import Channel, ChannelKind, Path, Role
 from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
-from sidecar.dialects.lanes import Lane, Lanes
+from sidecar.dialects.lanes import MAX_LANES, Lane, Lanes
 from sidecar.dialects.leaves import Leaves, members
 from sidecar.dialects.restoring import Reading
 
@@ -78,11 +78,12 @@ class MessageStream:
 
     def _start(self, block: Mapping[str, Json], index: int, lanes: Lanes, reading: Reading) -> None:
         path: Path = ("content_block",)
-        if block.get("type") in _TOOL_USES:
+        kind = block.get("type")
+        if isinstance(kind, str) and kind in _TOOL_USES and len(self._tools) < MAX_LANES:
             name = block.get("name")
             self._tools[index] = name if isinstance(name, str) else ""
         text = block.get("text")
-        if block.get("type") == "text" and isinstance(text, str):
+        if kind == "text" and isinstance(text, str):
             reading.pieces.append(((*path, "text"), lanes.lane(Channel(ChannelKind.TEXT, index)), text))
             return
         reading.wholes += _block(block, path, index)
@@ -113,6 +114,8 @@ class MessageBody:
 
 def _block(block: Mapping[str, Json], path: Path, index: int) -> list[Found]:
     kind = block.get("type")
+    if not isinstance(kind, str):
+        return _leaves(dict(block), path, index)
     if kind in _SIGNED:
         return []
     if kind in _TOOL_USES:

@@ -218,6 +218,8 @@ class RestoringBody:
         lanes = Lanes(self._restore)
         edits: dict[Path, str | int] = {}
         reading = self._shape.read(tree)
+        if len({channel for _, channel, _ in reading.wholes}) != len(reading.wholes):
+            raise MalformedAnswerError("two texts claim to be the same one")
         counted = {channel for _, channel, _, _ in reading.offsets}
         for path, channel, text in reading.wholes:
             released = lanes.whole(channel, text, counted=channel in counted)

@@ -381,3 +381,19 @@ def test_long_body_without_policy_passes_unobserved_and_unkept() -> None:
     assert read(answer, [body[:1_500_000], body[1_500_000:]]) == body
     assert answer.observed.input_tokens is None
     assert answer.observed.finished
+
+
+def test_content_of_a_body_in_parts_is_restored_part_by_part() -> None:
+    parts = [{"type": "text", "text": "[T1] ["}, {"type": "text", "text": "T1] [T1]"}]
+    body = json.dumps({"choices": [{"message": {"content": parts}}]}).encode()
+
+    answer = json.loads(read(CHAT.answer("application/json", WordTokens("Jo").restore), [body]))
+
+    assert [part["text"] for part in answer["choices"][0]["message"]["content"]] == ["Jo [", "T1] Jo"]
+
+
+def test_two_choices_of_one_index_end_an_answer_that_is_being_restored() -> None:
+    body = json.dumps({"choices": [{"index": 0, "message": {"content": text}} for text in "ab"]}).encode()
+
+    with pytest.raises(MalformedAnswerError, match="same"):
+        read(CHAT.answer("application/json", WordTokens("Jo").restore), [body])

@@ -189,3 +189,12 @@ def test_token_counts_pass_unread_and_are_noted() -> None:
 
     assert read(answer, [b'{"input_tokens":', b"42}"]) == b'{"input_tokens":42}'
     assert answer.observed.input_tokens == 42
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 7])
+def test_block_whose_type_is_no_name_is_restored_like_an_unknown_one(kind: Any) -> None:
+    stream = start(0, type=kind, text="[T1]") + stop(0)
+    body = json.dumps({"content": [{"type": kind, "text": "[T1]"}]}).encode()
+
+    assert restored(stream, "Jo") == stream.replace(b"[T1]", b"Jo")
+    assert read(MESSAGES.answer("application/json", WordTokens("Jo").restore), [body]) == body.replace(b"[T1]", b"Jo")
