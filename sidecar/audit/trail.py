@@ -1,0 +1,154 @@
+"""The audit trail as the data path sees it, and the thread behind it. See `sidecar.ports.AuditTrail`.
+
+`append` is two list operations. The thread gathers what came in for `linger` seconds and lets the flusher take a turn.
+
+When something must be lost, the newest is: an attacker who floods the trail cannot push out what it already holds, and
+the numbers of spooled leaves stay without a hole. What was lost is counted and becomes one gap leaf at its place in the
+order. `accepting` is False from the moment the next entry would be lost.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Final
+
+from observability import names
+from observability.metrics import Registry
+from sidecar.audit.errors import SpoolError
+from sidecar.audit.flusher import Flusher, Queue, TrailLimits
+from sidecar.audit.leaves import Gap
+from sidecar.audit.spool import Placement
+from sidecar.ports import AuditEntry
+
+logger = logging.getLogger(__name__)
+
+_IDLE: Final = 1.0
+"""Seconds between two turns while nothing happens."""
+
+
+class Trail:
+    """`start` it, `append` to it, `finish` it, `close` it. The queue's right end belongs to the data path."""
+
+    def __init__(self, flusher: Flusher, registry: Registry, limits: TrailLimits) -> None:
+        self._flusher = flusher
+        self._limits = limits
+        self._entries = registry.counter(names.AUDIT_ENTRIES).cell()
+        self._lost = registry.counter(names.AUDIT_LOST)
+        registry.gauge(names.AUDIT_QUEUE).watch(lambda: {(): len(self._queue)})
+        registry.gauge(names.AUDIT_ACCEPTING).watch(lambda: {(): self.accepting})
+        registry.gauge(names.AUDIT_PENDING).watch(lambda: {(): flusher.waiting})
+        registry.gauge(names.AUDIT_OLDEST).watch(lambda: {(): flusher.oldest_waiting()})
+        self._queue: Queue = deque()
+        self._gap: Gap | None = None
+        """What was lost since the last entry that was queued. Owned by the data path."""
+        self._failing = False
+        self._finishing = False
+        self._closing = False
+        self._idle = False
+        """Whether the thread sleeps until `_wake`: spares the data path a system call an exchange."""
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit-flusher", daemon=True)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the next entry will be spooled."""
+        return not self._failing and self._refusal() is None
+
+    def append(self, entry: AuditEntry) -> None:
+        """Queue the entry. Never blocks, never raises; what is lost is counted and leaves a gap leaf."""
+        self._entries[0] += 1
+        if (reason := self._refusal()) is not None:
+            self._lose(entry, reason)
+            return
+        if self._gap is not None:
+            self._queue.append(self._gap)
+            self._gap = None
+        self._queue.append(entry)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin an epoch and flush from now on. Raises SpoolError."""
+        self._flusher.begin()
+        self._wake.set()
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Take no more entries; EPOCH_END follows the queue to disk. Called where `append` is called."""
+        if self._gap is not None:
+            self._queue.append(self._gap)
+            self._gap = None
+        self._finishing = True
+        self._wake.set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything up to EPOCH_END is on disk."""
+        return self._flusher.ended
+
+    def close(self, timeout: float) -> bool:
+        """Save the latest acknowledgements and close the spool; whether that was done within `timeout` seconds."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def acknowledge(self, placement: Placement) -> None:
+        """A ledger has these leaves durably; the spool may forget them. Callable from any thread."""
+        self._flusher.acknowledge(placement)
+        self._wake.set()
+
+    def begin_epoch(self, reason: str) -> None:
+        """Give everything that waits to a new epoch and offer it afresh. Callable from any thread; soon, not now."""
+        self._flusher.begin_epoch(reason)
+        self._wake.set()
+
+    def left_by(self, epoch: int) -> int:
+        """How many leaves an earlier life made in this epoch; 0: it is of this life. Callable from any thread."""
+        return self._flusher.left_by(epoch)
+
+    def _refusal(self) -> str | None:
+        if len(self._queue) >= self._limits.max_queued:
+            return "queue_full"
+        if self._flusher.full:
+            return "spool_full"
+        return "finishing" if self._finishing else None
+
+    def _lose(self, entry: AuditEntry, reason: str) -> None:
+        self._lost.add((reason,))
+        if self._gap is None:
+            self._gap = Gap(1, reason, entry.ended_at, entry.ended_at)
+        else:
+            self._gap = self._gap._replace(lost=self._gap.lost + 1, last=entry.ended_at)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._idle = True
+            if not self._queue:
+                self._wake.wait(_IDLE)
+            self._idle = False
+            self._wake.clear()
+            if self._queue and not self._finishing:
+                time.sleep(self._limits.linger)
+            self._turn()
+        self._turn()
+        self._flusher.close()
+
+    def _turn(self) -> None:
+        try:
+            self._flusher.turn(self._queue, finishing=self._finishing)
+        except SpoolError as error:
+            logger.error("audit spool failed", extra={"reason": str(error), "queued": len(self._queue)})
+            self._failing = True
+        except Exception:
+            # The thread's root. A flusher that died would end the audit trail without anybody knowing.
+            logger.exception("audit flusher failed")
+            self._failing = True
+        else:
+            self._failing = False
+            return
+        if not self._closing:
+            time.sleep(self._limits.retry)
