@@ -8,9 +8,10 @@ from policies.model import DialectName
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.anthropic_notes import AnthropicNotes
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.messages_answer import MessageBody, MessageStream
-from sidecar.dialects.messages_request import collect_messages, place_system_prompt
+from sidecar.dialects.messages_request import collect_messages, place_system_prompt, text_documents
 from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.plausible import token_count, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
@@ -36,11 +37,13 @@ class AnthropicMessages:
 
     def read(self, body: bytes) -> JsonPrompt:
         """The parsed request. Raises `MalformedBodyError`."""
-        return read_prompt(body, collect_messages, place_system_prompt)
+        return read_prompt(body, collect_messages, place_system_prompt, text_documents)
 
-    def answer(self, content_type: str, restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, restore: Restore | None, cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
-        return open_answer(content_type, None if self._counts_only else restore, self._notes, MessageStream, self._body)
+        if self._counts_only:
+            restore = None
+        return open_answer(content_type, restore, self._notes, MessageStream, self._body, cited)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

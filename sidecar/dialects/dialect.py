@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from policies.model import Channel, Deny, DialectName, Forward, Segment, UnreadablePart
+from sidecar.dialects.cited import CitedDocuments
 
 Restore = Callable[[Channel, str, bool], str | Deny]
 """`restore(channel, piece, last)` -> what may be released, or a Deny that ends the answer."""
@@ -43,6 +44,9 @@ class Prompt(Protocol):
     def rewrite(self, verdict: Forward) -> bytes:
         """The body with the edited strings spliced in and every other byte as it came."""
 
+    def cited(self, verdict: Forward) -> CitedDocuments | None:
+        """What `Dialect.answer` needs to count characters of this prompt as it came; nearly always None."""
+
 
 class Answer(Protocol):
     """One answer on its way back, fed as the bytes arrive and cut anywhere."""
@@ -76,7 +80,7 @@ class Dialect(Protocol):
     def read(self, body: bytes) -> Prompt:
         """The parsed request. Raises `MalformedBodyError`."""
 
-    def answer(self, content_type: str, restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, restore: Restore | None, cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer of this content type. `restore` None: pass every byte on and only observe.
 
         For answers with a status of 2xx; what an upstream says with any other is read by `failed`.

@@ -10,6 +10,7 @@ from typing import Final
 from policies.model import Channel, ChannelKind, DialectName, Path, Role, UnreadablePart
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.answers import open_answer
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Dialect, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.leaves import Leaves
@@ -50,7 +51,7 @@ class Generic:
             return JsonPrompt(body, {}, Leaves(), no_system_prompt)
         return read_prompt(body, _collect, no_system_prompt)
 
-    def answer(self, content_type: str, restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, GenericStream, GenericBody())
 

@@ -11,6 +11,7 @@ from policies.model import Channel, ChannelKind, Path, Role
 from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
+from sidecar.dialects.cited import Quote
 from sidecar.dialects.lanes import MAX_LANES, Lane, Lanes
 from sidecar.dialects.leaves import Leaves, members
 from sidecar.dialects.restoring import Reading
@@ -97,7 +98,10 @@ class MessageStream:
                 lane = lanes.lane(Channel(channel, index, 0, self._tools.get(index, "")))
                 reading.pieces.append((("delta", name), lane, text))
         elif kind == "citations_delta":
-            reading.wholes += _leaves(delta.get("citation"), ("delta", "citation"), index)
+            path: Path = ("delta", "citation")
+            reading.wholes += _leaves(delta.get("citation"), path, index)
+            quote = _quote(delta.get("citation"), path)
+            reading.quotes += [quote] if quote is not None else []
 
 
 class MessageBody:
@@ -106,10 +110,14 @@ class MessageBody:
     def read(self, body: Mapping[str, Json]) -> Reading:
         """Every text of every block."""
         content = body.get("content")
-        found: list[Found] = []
+        reading = Reading()
         for index, block in enumerate(content if isinstance(content, list) else []):
-            found += _block(members(block), ("content", index), index)
-        return Reading(wholes=found + _stopped(body, ()))
+            reading.wholes += _block(members(block), ("content", index), index)
+            citations = members(block).get("citations")
+            if isinstance(citations, list):
+                reading.quotes += _quotes(citations, ("content", index, "citations"))
+        reading.wholes += _stopped(body, ())
+        return reading
 
 
 def _block(block: Mapping[str, Json], path: Path, index: int) -> list[Found]:
@@ -143,6 +151,27 @@ def _leaves(value: Json, path: Path, index: int) -> list[Found]:
     leaves = Leaves()
     leaves.walk(value, path, Role.ASSISTANT, _OPAQUE)
     return [(s.path, Channel(ChannelKind.TEXT, index, sub), s.text) for sub, s in enumerate(leaves.segments, 1)]
+
+
+def _quotes(citations: list[Json], path: Path) -> list[Quote]:
+    """The citations among those in the list at `path` that count characters."""
+    found = [_quote(citation, (*path, at)) for at, citation in enumerate(citations)]
+    return [quote for quote in found if quote is not None]
+
+
+def _quote(citation: Json, path: Path) -> Quote | None:
+    match citation:
+        case {
+            "type": "char_location",
+            "cited_text": str(text),
+            "document_index": int(document),
+            "start_char_index": int(start),
+            "end_char_index": int(end),
+        }:
+            start_path, end_path = (*path, "start_char_index"), (*path, "end_char_index")
+            return Quote(document, start, end, start_path, end_path, (*path, "cited_text"), text)
+        case _:
+            return None
 
 
 def _stopped(message: Mapping[str, Json], path: Path) -> list[Found]:

@@ -50,6 +50,22 @@ def collect_messages(body: Mapping[str, Json], leaves: Leaves) -> None:
                 pass
 
 
+def text_documents(body: Mapping[str, Json]) -> dict[int, Path]:
+    """Path of each plain text document by its index, which counts the documents of all messages."""
+    found: dict[int, Path] = {}
+    index = 0
+    messages = body.get("messages")
+    for at, message in enumerate(messages if isinstance(messages, list) else []):
+        content = members(message).get("content")
+        for place, block in enumerate(content if isinstance(content, list) else []):
+            if members(block).get("type") == "document":
+                source = members(members(block).get("source"))
+                if source.get("type") == "text":
+                    found[index] = ("messages", at, "content", place, "source", "data")
+                index += 1
+    return found
+
+
 def place_system_prompt(body: bytes, tree: Mapping[str, Json], verdict: Forward) -> list[Replacement]:
     """The edits, and the system prompt before every other instruction."""
     prompt = verdict.system_prompt or ""

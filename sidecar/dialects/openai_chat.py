@@ -9,6 +9,7 @@ from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.chat_answer import ChatBody, ChatStream
 from sidecar.dialects.chat_request import collect_chat, place_system_prompt
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.openai_notes import OpenAINotes
@@ -36,7 +37,7 @@ class OpenAIChat:
         """The parsed request. Raises `MalformedBodyError`."""
         return read_prompt(body, collect_chat, place_system_prompt)
 
-    def answer(self, content_type: str, restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, ChatStream, self._body)
 

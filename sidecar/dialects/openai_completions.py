@@ -11,6 +11,7 @@ from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.chat_answer import COMMON, choice_index
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.leaves import Leaves, members
@@ -43,7 +44,7 @@ class OpenAICompletions:
         """The parsed request. Raises `MalformedBodyError`."""
         return read_prompt(body, _collect, no_system_prompt)
 
-    def answer(self, content_type: str, restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, CompletionStream, self._body)
 

@@ -7,6 +7,7 @@ import msgspec
 
 from policies.model import DialectName, Role, UnreadablePart
 from sidecar.codecs.json_strict import Json
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.leaves import Leaves
 from sidecar.dialects.observing import FailedBody, PassingBody, PassingStream
@@ -35,7 +36,7 @@ class OpenAIEmbeddings:
         """The parsed request. Raises `MalformedBodyError`."""
         return read_prompt(body, _collect, no_system_prompt)
 
-    def answer(self, content_type: str, _restore: Restore | None) -> Answer:
+    def answer(self, content_type: str, _restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer, which holds vectors only: nothing to restore."""
         return PassingStream(self._notes) if "event-stream" in content_type else PassingBody(self._notes)
 

@@ -13,6 +13,7 @@ from policies.model import Channel, Path
 from sidecar.codecs.json_splice import locate, replacements, splice, value_end
 from sidecar.codecs.json_strict import Json, JsonError, read_json_with_lone_surrogates
 from sidecar.codecs.sse import Data, EventTooLargeError, Splitter, event_data, with_data
+from sidecar.dialects.cited import CitedDocuments, Quote
 from sidecar.dialects.dialect import MalformedAnswerError, Observed, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.observing import Notes
@@ -43,6 +44,8 @@ class Reading:
     """Every channel ends with this event."""
     offsets: list[tuple[Path, Channel, int, bool]] = field(default_factory=list)
     """Numbers that count characters of a channel's text, and whether they are the end of a range."""
+    quotes: list[Quote] = field(default_factory=list)
+    """Citations that count characters of a document of the prompt; their text is one of the `wholes`."""
 
     @property
     def is_one_delta(self) -> bool:
@@ -73,10 +76,22 @@ class BodyShape(Protocol):
 class RestoringStream:
     """A stream that policies change on its way."""
 
-    __slots__ = ("_hits", "_lanes", "_learnt", "_notes", "_released", "_shape", "_splitter", "_templates", "observed")
+    __slots__ = (
+        "_cited",
+        "_hits",
+        "_lanes",
+        "_learnt",
+        "_notes",
+        "_released",
+        "_shape",
+        "_splitter",
+        "_templates",
+        "observed",
+    )
 
-    def __init__(self, notes: Notes, shape: StreamShape, restore: Restore) -> None:
+    def __init__(self, notes: Notes, shape: StreamShape, restore: Restore, cited: CitedDocuments | None) -> None:
         self.observed = Observed()
+        self._cited = cited
         self._notes = notes
         self._shape = shape
         self._lanes = Lanes(restore)
@@ -166,6 +181,7 @@ class RestoringStream:
             if released != text:
                 edits[path] = released
         _shift(reading, self._lanes, edits)
+        _place(reading, self._cited, edits)
         return edits
 
     def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
@@ -186,10 +202,11 @@ class RestoringStream:
 class RestoringBody:
     """A JSON answer that policies change: held until it is whole, since its text may stand anywhere in it."""
 
-    __slots__ = ("_kept", "_notes", "_restore", "_shape", "_size", "observed")
+    __slots__ = ("_cited", "_kept", "_notes", "_restore", "_shape", "_size", "observed")
 
-    def __init__(self, notes: Notes, shape: BodyShape, restore: Restore) -> None:
+    def __init__(self, notes: Notes, shape: BodyShape, restore: Restore, cited: CitedDocuments | None) -> None:
         self.observed = Observed()
+        self._cited = cited
         self._notes = notes
         self._shape = shape
         self._restore = restore
@@ -226,6 +243,7 @@ class RestoringBody:
             if released != text:
                 edits[path] = released
         _shift(reading, lanes, edits)
+        _place(reading, self._cited, edits)
         self.observed.finished = True
         return _edited(body, edits) if edits else body
 
@@ -251,6 +269,16 @@ def _shift(reading: Reading, lanes: Lanes, edits: dict[Path, str | int]) -> None
         moved = offset if offsets is None else offsets.at(offset, end=is_end)
         if moved != offset:
             edits[path] = moved
+
+
+def _place(reading: Reading, cited: CitedDocuments | None, edits: dict[Path, str | int]) -> None:
+    """Let citations count characters of the documents that the application knows."""
+    if cited is None:
+        return
+    for quote in reading.quotes:
+        placed = cited.place(quote, str(edits.get(quote.text_path, quote.text)))
+        if placed is not None:
+            edits[quote.start_path], edits[quote.end_path] = placed
 
 
 def _edited(document: bytes, edits: Mapping[Path, str | int]) -> bytes:

@@ -48,7 +48,17 @@ def test_t2_every_cut_gives_the_same_answer(name: str) -> None:
     whole = read(open_answer(name), [answer])
 
     assert read(open_answer(name), bytewise(answer)) == whole
-    for at in range(0, len(answer), 7):
+    for at in range(0, len(answer), 29):
+        assert read(open_answer(name), [answer[:at], answer[at:]]) == whole
+
+
+@CASE
+@pytest.mark.slow
+def test_t2_every_single_cut_gives_the_same_answer(name: str) -> None:
+    answer = (GOLDENS / name).read_bytes()
+    whole = read(open_answer(name), [answer])
+
+    for at in range(len(answer)):
         assert read(open_answer(name), [answer[:at], answer[at:]]) == whole
 
 

@@ -198,3 +198,60 @@ def test_block_whose_type_is_no_name_is_restored_like_an_unknown_one(kind: Any) 
 
     assert restored(stream, "Jo") == stream.replace(b"[T1]", b"Jo")
     assert read(MESSAGES.answer("application/json", WordTokens("Jo").restore), [body]) == body.replace(b"[T1]", b"Jo")
+
+
+NOTE = "Jonathan fell. Zoë saw Jonathan fall. Jonathan is well, Zoë too."
+LEFT = NOTE.replace("Jonathan", "[T1]").replace("Zoë", "[T2]")
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_t15_citations_count_characters_of_the_document_that_the_application_sent(is_stream: bool) -> None:
+    def document(text: str) -> dict[str, Any]:
+        return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
+
+    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}}
+    messages = [{"role": "user", "content": [document("unchanged"), pdf, document(NOTE)]}]
+    prompt = MESSAGES.read(json.dumps({"messages": messages}).encode())
+    tokens = WordTokens("Jonathan", "Zoë")
+    verdict = tokens.redact(prompt.segments)
+    quotes = [(0, 10), (16, 35), (16, 20), (37, 41), (42, 49), (51, 55)]
+    citations = [
+        {
+            "type": "char_location",
+            "cited_text": LEFT[start:end],
+            "document_index": 2,
+            "start_char_index": start,
+            "end_char_index": end,
+        }
+        for start, end in [(at, min(to, len(LEFT))) for at, to in quotes]
+    ]
+    citations.append({**citations[0], "document_index": 0, "cited_text": "unchanged"})
+    citations.append({**citations[0], "cited_text": "not what stands there"})
+    block = {"type": "text", "text": "x", "citations": citations}
+    body = json.dumps({"content": [block]}).encode()
+    stream = b"".join(
+        event("content_block_delta", index=0, delta={"type": "citations_delta", "citation": citation})
+        for citation in citations
+    )
+
+    answer = MESSAGES.answer(
+        "text/event-stream" if is_stream else "application/json", tokens.restore, prompt.cited(verdict)
+    )
+    client = read(answer, [stream if is_stream else body])
+
+    if is_stream:
+        told = [json.loads(data)["delta"]["citation"] for _, data in events(client)]
+    else:
+        told = json.loads(client)["content"][0]["citations"]
+    for citation in told[: len(quotes)]:
+        assert NOTE[citation["start_char_index"] : citation["end_char_index"]] == citation["cited_text"]
+    starts = [citation["start_char_index"] for citation in told]
+    assert starts == [*sorted(starts[: len(quotes)]), 0, 0]
+    assert [citation["end_char_index"] for citation in told[-2:]] == [10, 10]
+
+
+def test_prompt_without_changed_documents_needs_no_places() -> None:
+    prompt = MESSAGES.read(b'{"messages":[{"role":"user","content":"Jo"}]}')
+
+    assert prompt.cited(WordTokens("Jo").redact(prompt.segments)) is None
+    assert prompt.cited(WordTokens().redact(prompt.segments)) is None
