@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from ledger.errors import LedgerError, MissingError
 from ledger.reader import Fetch, TreeReader
 from ledger.rfc6962 import EMPTY_ROOT, HASH_SIZE, leaf_hash
-from ledger.tiles import WIDTH, Bundle, Edge, Resource, Tile, grow, unpack_entries, width_at
+from ledger.tiles import WIDTH, Bundle, Edge, Resource, Tile, grow, pack_entries, unpack_entries, width_at
 
 _STRIDE: Final = 16
 """Bundles folded at a time: enough to be fast, few enough to show progress."""
@@ -70,19 +70,17 @@ def check_tree(size: int, root: bytes, fetch: Fetch) -> Iterator[Fault | Progres
 def check_leftover(reader: TreeReader, resource: Resource, data: bytes) -> Fault | None:
     """What is wrong with a stored resource that the tree does not need: a partial tile or bundle of an earlier size.
 
-    Such a one must be how the present one begins. If it is not, the log once showed another history.
+    Such a one must be how the present one begins. If it is not, the log once showed another history. Raises
+    LedgerError when the present one cannot be read or is altered itself.
     """
     level = resource.level if isinstance(resource, Tile) else 0
     now = width_at(reader.size, level, resource.number)
     if resource.width > now:
         return Fault(resource.path, "it belongs to a tree larger than the checkpoint says: was the log rolled back?")
-    try:
-        if isinstance(resource, Tile):
-            same = data == b"".join(reader.hashes(resource._replace(width=now))[: resource.width])
-        else:
-            same = unpack_entries(data, resource.width) == reader.entries(resource.number)[: resource.width]
-    except LedgerError as error:
-        return Fault(resource.path, f"it cannot be compared with the present tree: {error}")
+    if isinstance(resource, Tile):
+        same = data == b"".join(reader.hashes(resource._replace(width=now))[: resource.width])
+    else:
+        same = data == pack_entries(reader.entries(resource.number)[: resource.width])
     return None if same else Fault(resource.path, "it shows another history than the present tree")
 
 

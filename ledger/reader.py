@@ -28,6 +28,7 @@ from ledger.tiles import (
     Bundle,
     Tile,
     entry_offsets,
+    parse_path,
     parse_tile,
     right_edge,
     tile_of,
@@ -53,7 +54,7 @@ class TreeReader:
     def __init__(self, size: int, root: bytes, fetch: Fetch) -> None:
         self.size = size
         self.root = root
-        self._fetch = fetch
+        self._fetch = with_full_tiles(fetch)
         self._kept: OrderedDict[Tile, Expanded] = OrderedDict()
         self._edge: dict[Tile, Expanded] | None = None
 
@@ -67,14 +68,14 @@ class TreeReader:
         self._check_index(index)
         number, slot = divmod(index, WIDTH)
         bundle = Bundle(number, width_at(self.size, 0, number))
-        entry = self._unverified_entries(bundle)[slot]
+        entry = unpack_entries(self._fetch(bundle.path), bundle.width)[slot]
         self._check_entry(index, entry, self.leaf_hash(index))
         return entry
 
     def entries(self, number: int) -> list[bytes]:
         """The entries of a bundle that this tree has, each the one that the tree commits to."""
         bundle = Bundle(number, width_at(self.size, 0, number))
-        entries = self._unverified_entries(bundle)
+        entries = unpack_entries(self._fetch(bundle.path), bundle.width)
         committed = self.hashes(Tile(0, *bundle))
         for slot, entry in enumerate(entries):
             self._check_entry(number * WIDTH + slot, entry, committed[slot])
@@ -144,7 +145,7 @@ class TreeReader:
     def _authentic_edge(self) -> dict[Tile, Expanded]:
         if self._edge is not None:
             return self._edge
-        edge = {tile: _expand(parse_tile(tile, self._fetch_partial(tile))) for tile in right_edge(self.size)}
+        edge = {tile: _expand(parse_tile(tile, self._fetch(tile.path))) for tile in right_edge(self.size)}
         joined: bytes | None = None
         for tile, rows in edge.items():
             for bit in range(HEIGHT):
@@ -156,21 +157,26 @@ class TreeReader:
         self._edge = edge
         return edge
 
-    def _fetch_partial(self, tile: Tile) -> bytes:
-        try:
-            return self._fetch(tile.path)
-        except MissingError:
-            # tlog-tiles, "Partial Tiles": they may be gone once the tile is full, whose first hashes are the same.
-            return self._fetch(Tile(tile.level, tile.number).path)[: tile.width * HASH_SIZE]
 
-    def _unverified_entries(self, bundle: Bundle) -> list[bytes]:
+def with_full_tiles(fetch: Fetch) -> Fetch:
+    """The same, but a partial tile or bundle that is gone is cut from the full one.
+
+    tlog-tiles, "Partial Tiles": they may be deleted once the full one is there, which begins with the same bytes.
+    """
+
+    def fetch_or_cut(path: str) -> bytes:
         try:
-            return unpack_entries(self._fetch(bundle.path), bundle.width)
+            return fetch(path)
         except MissingError:
-            if bundle.width == WIDTH:
+            resource = parse_path(path)
+            if resource.width == WIDTH:
                 raise
-        data = self._fetch(Bundle(bundle.number).path)
-        return unpack_entries(data[: entry_offsets(data, WIDTH)[bundle.width]], bundle.width)
+        data = fetch(resource._replace(width=WIDTH).path)
+        if isinstance(resource, Tile):
+            return data[: resource.width * HASH_SIZE]
+        return data[: entry_offsets(data, WIDTH)[resource.width]]
+
+    return fetch_or_cut
 
 
 def _expand(hashes: list[bytes]) -> Expanded:
