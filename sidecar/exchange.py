@@ -1,1 +1,581 @@
-"""The life of one exchange."""
+"""The life of one exchange. Read this first.
+
+    application        ExchangeRun                                              model server
+        │  head  ────▶ request_head   draw up its plan, or refuse it
+        │  body  ────▶ request_body   gather it; where no policy reads it, stream it onward
+        │        ────▶ request_end    show the prompt to the policies of its route
+        │              _decided       Forward · Deny · Decoy
+        │              upstream_ready ──────────── the request, spliced ──────▶ │
+        │              answer_head    how is this answer to be read?    ◀────── │
+        │ ◀──answer─── answer_body    put back what was taken out       ◀────── │
+        │              answer_end                                       ◀────── │
+        │              _finish        one leaf, one record, effects: whatever happened
+
+Nothing here waits. Each method is told what just happened, does what follows from it and returns; an exchange costs no
+task, no future and no await. The client's connection (listener.py) tells of the request, the upstream's (upstream.py)
+of the answer, the wheel (deadlines.py) of time. `flush` ends every telling, so that what came at once leaves at once.
+What may end an exchange at any moment stands at the end: the client goes away, the upstream fails, time runs out.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from policies.model import Channel, Decoy, Deny, Effect, Forward, ResultCode
+from policies.pipeline import PipelineRun
+from sidecar.account import Account
+from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
+from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
+from sidecar.codecs.http1_errors import BadRequestError
+from sidecar.codecs.http1_head import CHUNKED, UNTIL_CLOSE, AnswerHead, RequestHead
+from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
+from sidecar.gathered import GatheredBody
+from sidecar.inspection import Inspected, inspect
+from sidecar.plan import Plan
+from sidecar.reading import Reading
+from sidecar.refusals import (
+    BANNED,
+    BODY_TIMEOUT,
+    DEADLINE,
+    INTERNAL,
+    NO_AUDIT,
+    OVERLOADED,
+    STALLED,
+    UPSTREAM_IDLE,
+    Refusal,
+    error_head,
+    malformed,
+    malformed_answer,
+    too_large,
+    upstream_refusal,
+)
+from sidecar.services import Services
+from sidecar.upstream import UpstreamConnection
+from sidecar.upstream_errors import UpstreamError
+
+SHORT_BODY: Final = 64 * 1024
+"""Bytes of a refused request that are read out so that its connection can live on."""
+ONE_WRITE: Final = 64 * 1024
+"""Bytes up to which copying a body behind its head is cheaper than a second write."""
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Client(Protocol):
+    """The connection to the application, as an exchange needs it."""
+
+    def send(self, data: bytes) -> None:
+        """Some of the answer. `client_full` is called back when too much of it waits."""
+
+    def pause(self) -> None:
+        """Stop reading the request: the upstream is slow."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """The exchange is over. Without `keep_alive` the connection ends once everything is sent."""
+
+    def abort(self) -> None:
+        """Reset the connection: the client must see that its answer broke."""
+
+
+class ExchangeRun:
+    """The state of one exchange. Owned by its client's connection."""
+
+    __slots__ = (
+        "_account",
+        "_asks_again",
+        "_body",
+        "_client",
+        "_connection",
+        "_deadline",
+        "_delivery",
+        "_effects",
+        "_head",
+        "_holds_head",
+        "_inspects",
+        "_is_asking",
+        "_kept",
+        "_length",
+        "_moved_at",
+        "_over",
+        "_plan",
+        "_policies",
+        "_reading",
+        "_redacted",
+        "_refusal",
+        "_request_is_whole",
+        "_reserved",
+        "_services",
+        "_stalled_at",
+        "_stream_head",
+        "_was_asked_again",
+        "_was_sent_again",
+        "id",
+    )
+
+    def __init__(self, services: Services, client: Client) -> None:
+        self._services = services
+        self._client = client
+        self._account = account = Account(services.now())
+        self.id = services.new_id(account.started_at)
+        self._plan = services.planner.nowhere
+        self._delivery: Delivery
+        self._over = False
+
+        self._head: RequestHead
+        self._length = 0
+        """Of the body, or CHUNKED."""
+        self._inspects = False
+        """Whether the body is read whole before anything leaves."""
+        self._refusal: Refusal | None = None
+        """Why it will be refused once its short body was read."""
+        self._body = GatheredBody()
+        """What was not handed on yet."""
+        self._reserved = 0
+        """Bytes of the bound on all held bodies that are ours, if it is inspected."""
+        self._request_is_whole = False
+        self._policies: PipelineRun | None = None
+        self._redacted = 0
+        """How many identifiers were taken out."""
+        self._effects: tuple[Effect, ...] = ()
+
+        self._connection: UpstreamConnection | None = None
+        """Ours while an answer is due."""
+        self._is_asking = False
+        """Whether a connection was requested from the pool."""
+        self._kept: bytes | None = None
+        """The whole body for the upstream, for as long as it may have to be sent once more."""
+        self._was_sent_again = self._was_asked_again = False
+        self._asks_again = False
+        """Whether the answer at hand is void and another one will be asked for."""
+
+        self._reading: Reading | None = None
+        """Reads the answer for policies and metrics; None: it passes unread."""
+        self._stream_head: AnswerHead | None = None
+        """The answer's head if it is a stream."""
+        self._holds_head = False
+        """Whether the head waits for what the answer turns out to be."""
+
+        self._moved_at = self._deadline = services.clock()
+        self._stalled_at = 0.0
+        """Since when the client leaves its answer unread; 0: it does not."""
+
+    # --- the request comes in ---
+
+    def request_head(self, head: RequestHead, length: int, traceparent: bytes) -> None:
+        """A request began."""
+        services = self._services
+        snapshot = services.snapshots.current
+        plan = head.plan
+        if not isinstance(plan, Plan) or plan.snapshot is not snapshot:
+            plan = head.plan = services.planner.plan(head, snapshot)
+        self._plan = plan
+        self._head = head
+        self._length = length
+        self._deadline += plan.total_timeout
+        self._inspects = plan.inspects and (length != 0 or head.method in _BODY_METHODS)
+        keep_alive = head.keep_alive and not services.draining
+        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=keep_alive)
+        self._refusal = plan.refusal or self._refusal_of_the_moment(plan, length)
+        if self._refusal is not None:
+            if head.expects_continue or length > SHORT_BODY:
+                self._refuse(self._refusal)
+            return
+        self._account.trace(*services.telemetry.trace(traceparent.decode("ascii")))
+        if head.expects_continue and length:
+            self._client.send(_CONTINUE)
+
+    def _refusal_of_the_moment(self, plan: Plan, length: int) -> Refusal | None:
+        services = self._services
+        if services.effects.banned(services.peer, self._account.started_at):
+            return BANNED
+        if plan.audit_required and not services.audit.accepting:
+            return NO_AUDIT
+        return too_large(plan.max_body) if length > plan.max_body else None
+
+    def request_body(self, data: bytes) -> None:
+        """Some of the body came."""
+        if self._over:
+            return
+        account = self._account
+        account.request_bytes += len(data)
+        if self._refusal is not None:
+            if account.request_bytes > SHORT_BODY:
+                self._refuse(self._refusal)
+        elif account.request_bytes > self._plan.max_body:
+            self._refuse(too_large(self._plan.max_body))
+        elif self._inspects and not self._services.bodies.take(len(data)):
+            self._refuse(OVERLOADED)
+        else:
+            self._reserved += len(data)
+            self._body.append(data)
+
+    def request_end(self) -> None:
+        """The request is whole."""
+        if self._over:
+            return
+        self._request_is_whole = True
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        elif self._inspects:
+            self._inspect(self._body.take())
+        elif not self._is_asking:
+            self._kept = self._body.take()
+            self._ask()
+
+    def request_flush(self) -> None:
+        """More came of a request that is not whole. Where no policy reads it, it goes onward."""
+        if self._over or self._kept is not None:
+            return
+        self._moved_at = self._services.clock()
+        if self._inspects or self._refusal is not None:
+            return
+        if self._connection is not None:
+            self._stream_onward(self._connection)
+        elif not self._is_asking:
+            self._ask()
+
+    # --- the policies decide ---
+
+    def _inspect(self, body: bytes) -> None:
+        plan, services, started_at = self._plan, self._services, self._account.started_at
+        if len(body) <= services.limits.inline_body:
+            self._decided(inspect(body, plan, self.id, services.peer, started_at))
+        else:
+            services.inspector.submit(partial(inspect, body, plan, self.id, services.peer, started_at), self._decided)
+
+    def _decided(self, inspected: Inspected | None) -> None:
+        """The verdict is there, or None: the inspection failed, and what was not inspected does not leave."""
+        if self._over:
+            return
+        if inspected is None:
+            self._refuse(INTERNAL)
+            return
+        account = self._account
+        account.model = inspected.model
+        account.stream = inspected.stream
+        account.findings = inspected.findings
+        self._policies = inspected.policies
+        verdict = inspected.verdict
+        self._effects = verdict.effects
+        match verdict:
+            case Forward():
+                account.task = verdict.task
+                if verdict.edits:
+                    self._redacted = sum(account.findings.values())
+                self._kept = inspected.body
+                self._ask()
+            case Deny():
+                self._refuse(Refusal(verdict.result, verdict.status, verdict.code, verdict.message))
+            case Decoy():
+                self._deceive(inspected.content_type, inspected.body)
+
+    def _deceive(self, content_type: str, body: bytes) -> None:
+        """Answer in place of the model, which is never called."""
+        self._account.status = 200
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode("latin-1")
+        self._delivery.head(head + self._own_fields(), len(body))
+        self._delivery.body(body)
+        self._delivery.end()
+        self._deliver()
+        self._finish(ResultCode.DECOY)
+
+    # --- the request goes out ---
+
+    def _ask(self, *, fresh: bool = False) -> None:
+        self._is_asking = True
+        assert self._plan.pool is not None  # noqa: S101 a plan without one is a refusal
+        self._plan.pool.request(self, fresh=fresh)
+
+    def upstream_ready(self, connection: UpstreamConnection) -> bool:
+        """Here is a connection for the request. False if it is not needed any more."""
+        if self._over:
+            return False
+        if self._kept is None and self._request_is_whole:
+            self._kept = self._body.take()
+        body = self._body.take() if self._kept is None else self._kept
+        self._account.sent(self._services.now(), body)
+        self._connection = connection
+        head = self._head_for_upstream()
+        if self._kept is None and self._length == CHUNKED and body:
+            body = chunk(body)
+        is_short = len(body) <= ONE_WRITE
+        connection.serve(self, head + body if is_short else head, to_head=self._head.method == "HEAD")
+        if not is_short:
+            connection.write(body)
+        return True
+
+    def _head_for_upstream(self) -> bytes:
+        plan, account = self._plan, self._account
+        head = plan.traced_head if account.parent_span else plan.head
+        if account.traceparent:
+            head += f"traceparent: {account.traceparent}\r\n".encode("ascii")
+        size = self._length if self._kept is None else len(self._kept)
+        if size == CHUNKED:
+            return head + b"transfer-encoding: chunked\r\n\r\n"
+        if size or self._head.method in _BODY_METHODS:
+            return b"%bcontent-length: %d\r\n\r\n" % (head, size)
+        return head + b"\r\n"
+
+    def _stream_onward(self, connection: UpstreamConnection) -> None:
+        """Hand on what came since."""
+        body = self._body.take()
+        self._account.sent_more(body)
+        if self._length == CHUNKED:
+            body = chunk(body) if body else b""
+            body += LAST_CHUNK if self._request_is_whole else b""
+        connection.write(body)
+
+    def upstream_full(self) -> None:
+        """The upstream takes the request slowly."""
+        if not self._request_is_whole:
+            self._client.pause()
+
+    def upstream_drained(self) -> None:
+        """Go on."""
+        self._moved_at = self._services.clock()
+        self._client.resume()
+
+    # --- the answer comes back ---
+
+    def answer_interim(self, head: AnswerHead) -> None:
+        """A 1xx answer. 100 is between us and the upstream; HTTP/1.0 knows none of them."""
+        if not self._over and head.status != 100 and self._head.is_http11:
+            self._client.send(head.rendered + b"\r\n")
+
+    def answer_head(self, head: AnswerHead, length: int) -> None:
+        """The answer began. Decides who reads it and which length can be promised."""
+        if self._over:
+            return
+        self._account.status = head.status
+        policies = self._policies
+        rendered = head.rendered
+        size = length if length >= 0 else UNKNOWN
+        if head.status in {204, 304}:
+            size = NO_BODY
+        elif policies is not None and self._head.method != "HEAD":
+            restores = policies.rewrites_answer
+            if restores or not head.content_encoding:
+                restore = self._restore if restores else None
+                try:
+                    self._reading = Reading(self._plan.dialect, head, restore, ends_by_close=length == UNTIL_CLOSE)
+                except MalformedAnswerError as error:
+                    self._refuse(malformed_answer(error))
+                    return
+                rendered = self._reading.rendered
+            if restores:
+                size = UNKNOWN
+                self._holds_head = not head.is_stream
+        if head.is_stream:
+            self._stream_head = head
+        self._delivery.head(rendered + self._own_fields(), size)
+
+    def _own_fields(self) -> bytes:
+        own = f"x-aegis-request-id: {self.id}\r\n"
+        if self._redacted:  # who only ever sees restored values should know that something was taken out
+            own += f"x-aegis-redacted: {self._redacted}\r\n"
+        return own.encode("ascii")
+
+    def _restore(self, channel: Channel, piece: str, last: bool) -> str | Deny:
+        assert self._policies is not None  # noqa: S101 only their answers are restored
+        return self._policies.response(channel, piece, self._services.now(), last=last)
+
+    def answer_body(self, data: bytes) -> None:
+        """Some of the answer came."""
+        if self._over or self._asks_again:
+            return
+        self._account.received(data)
+        if self._reading is None:
+            self._delivery.body(data)
+        else:
+            self._read(self._reading.feed, data)
+
+    def answer_end(self) -> None:
+        """The answer is whole, and its connection the pool's again."""
+        connection, self._connection = self._connection, None
+        if connection is None or self._over:
+            return
+        if not self._request_is_whole:
+            connection.abandon()  # it answered early and would take the rest for another request
+            self._delivery.keep_alive = False
+        elif self._stalled_at:
+            connection.resume()
+        if self._reading is not None:
+            self._read(self._reading.close)
+        self._delivery.end()
+
+    def _read(self, read: Callable[..., bytes], *data: bytes) -> None:
+        try:
+            released = read(*data)
+        except AnswerRefusedError as error:
+            self._answer_refused(error.deny)
+        except MalformedAnswerError as error:
+            self._refuse(malformed_answer(error))
+        else:
+            if released:
+                self._delivery.body(released)
+
+    def _answer_refused(self, deny: Deny) -> None:
+        """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
+        if deny.retry and not self._was_asked_again and not self._delivery.begun:
+            self._was_asked_again = self._asks_again = True
+            self._drop_upstream()
+            return
+        self._effects += deny.effects
+        self._refuse(Refusal(deny.result, deny.status, deny.code, deny.message))
+
+    def flush(self) -> None:
+        """All that came at once was told. What may leave does so in one write."""
+        if self._asks_again:
+            self._begin_anew()
+        if self._over or not self._account.status:
+            return
+        delivery = self._delivery
+        if delivery.has_news or not (self._holds_head or delivery.begun):
+            self._deliver()
+        if delivery.ended:
+            self._finish(self._result())
+
+    def _begin_anew(self) -> None:
+        assert self._policies is not None  # noqa: S101 only a policy asks for it
+        self._asks_again = False
+        self._reading = self._stream_head = None
+        self._policies.restart()
+        self._ask()
+
+    def _deliver(self) -> None:
+        account, delivery = self._account, self._delivery
+        if not account.first_chunk_at and delivery.has_news:
+            account.first_chunk_at = self._services.now()
+        self._client.send(delivery.take())
+
+    def _result(self) -> ResultCode:
+        if self._account.status >= 400:
+            return ResultCode.UPSTREAM_REFUSED
+        if self._reading is not None and self._reading.observed.upstream_error:
+            return ResultCode.UPSTREAM_FAILED
+        return ResultCode.FORWARDED
+
+    # --- what may end it at any moment ---
+
+    def client_gone(self) -> None:
+        """Nobody is left to answer."""
+        if not self._over:
+            self._finish(ResultCode.CLIENT_GONE)
+
+    def client_full(self) -> None:
+        """The client reads slowly: so do we."""
+        self._stalled_at = self._services.clock()
+        if self._connection is not None:
+            self._connection.pause()
+
+    def client_drained(self) -> None:
+        """Go on."""
+        self._stalled_at = 0.0
+        if self._connection is not None:
+            self._connection.resume()
+
+    def upstream_failed(self, error: UpstreamError) -> None:
+        """There is no connection, or it broke before the end of the answer."""
+        if self._over:
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None and self._may_send_again(connection):
+            self._was_sent_again = True
+            self._ask(fresh=True)
+            return
+        self._refuse(upstream_refusal(error))
+
+    def _may_send_again(self, connection: UpstreamConnection) -> bool:
+        # RFC 9110 section 9.2.2: a POST is not repeated unless it is known that it was not acted upon. A prompt sent
+        # twice is paid for twice.
+        if self._account.status or self._was_sent_again or self._kept is None:
+            return False
+        return connection.has_accepted_nothing
+
+    def reject(self, error: BadRequestError) -> None:
+        """The client's bytes are no request."""
+        if self._over:
+            return
+        if self._plan is self._services.planner.nowhere:
+            self._delivery = Delivery(is_http11=True, to_head=False, keep_alive=False)
+        self._refuse(malformed(error))
+
+    def broke(self) -> None:
+        """An error of our own: nothing more may leave."""
+        if not self._over:
+            self._refuse(INTERNAL)
+
+    def look_at_clock(self, now: float) -> float:
+        """Ends the exchange if it takes too long; when to look again."""
+        limits = self._services.limits
+        if now >= self._deadline:
+            due, refusal = self._deadline, DEADLINE
+        elif self._stalled_at:
+            due, refusal = self._stalled_at + limits.stall_timeout, STALLED
+        elif not self._request_is_whole:
+            due, refusal = self._moved_at + limits.body_timeout, BODY_TIMEOUT
+        elif self._connection is not None:
+            due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, UPSTREAM_IDLE
+        else:
+            due, refusal = self._deadline, DEADLINE
+        if now >= due and not self._over:
+            self._refuse(refusal)
+        return min(due, self._deadline)
+
+    # --- the end ---
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Ends the exchange with an error, in whatever way the client can still be told."""
+        self._drop_upstream()
+        delivery = self._delivery
+        if not delivery.begun:
+            self._account.status = refusal.status
+            body = self._plan.dialect.error(refusal.status, refusal.code, refusal.message, self.id)
+            delivery.head(error_head(refusal, self.id), len(body))
+            delivery.body(body)
+            delivery.keep_alive = delivery.keep_alive and self._request_is_whole
+        elif event := self._error_event(refusal):
+            delivery.body(event)
+            delivery.keep_alive = False
+        else:
+            self._client.abort()  # the one way left to say that this is not the end it should have had
+            self._finish(refusal.result)
+            return
+        delivery.end()
+        self._deliver()
+        self._finish(refusal.result)
+
+    def _error_event(self, refusal: Refusal) -> bytes:
+        """What ends a stream that has begun; empty where nothing can be said."""
+        if self._stream_head is None or not self._delivery.is_open_ended:
+            return b""
+        if self._reading is not None:
+            return self._reading.break_off(refusal.code, refusal.message)
+        # It passed unread, perhaps up to the middle of an event.
+        unread = self._plan.dialect.answer(self._stream_head.content_type, None)
+        return b"\n\n" + unread.break_off(refusal.code, refusal.message)
+
+    def _drop_upstream(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+
+    def _finish(self, result: ResultCode) -> None:
+        """The only way out."""
+        self._over = True
+        if self._connection is not None:
+            self._drop_upstream()
+        services, account, plan = self._services, self._account, self._plan
+        now = services.now()
+        services.audit.append(account.entry(self.id, plan, result, now))
+        observed = self._reading.observed if self._reading is not None else None
+        services.telemetry.record(account.record(self.id, plan, result, now, observed))
+        if self._inspects:
+            services.bodies.give(self._reserved)
+        if self._effects:
+            services.effects.carry_out(self._effects, self.id, now)
+        self._client.finished(keep_alive=self._delivery.keep_alive)

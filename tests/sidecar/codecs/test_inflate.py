@@ -36,7 +36,7 @@ def test_encodings_that_cannot_be_read_are_refused(encoding: str) -> None:
         Inflate(encoding)
 
 
-@pytest.mark.parametrize("data", [b"not gzip", gzip.compress(b"a") + b"more"])
+@pytest.mark.parametrize("data", [b"not gzip", gzip.compress(b"a") + b"more"], ids=["no gzip", "surplus"])
 def test_damage_is_refused(data: bytes) -> None:
     with pytest.raises(InflateError):
         Inflate("gzip").feed(data)

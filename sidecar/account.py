@@ -1,0 +1,129 @@
+"""What one exchange leaves behind: an entry for the audit trail and a record for telemetry. No text, no keys."""
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from observability.record import ExchangeRecord
+from policies.model import ExchangeId, ResultCode, UnixNanos
+from sidecar.dialects.dialect import Observed
+from sidecar.plan import Plan
+from sidecar.ports import AuditEntry
+
+NOTHING_FOUND: Final[Mapping[str, int]] = MappingProxyType({})
+_NOTHING_PASSED: Final = bytes(32)
+_NOTHING_SEEN: Final = Observed()
+
+
+class Account:
+    """Kept by an exchange while it lives."""
+
+    __slots__ = (
+        "_request_hash",
+        "_response_hash",
+        "findings",
+        "first_chunk_at",
+        "model",
+        "parent_span",
+        "request_bytes",
+        "response_bytes",
+        "sent_at",
+        "started_at",
+        "status",
+        "stream",
+        "task",
+        "traceparent",
+    )
+
+    def __init__(self, started_at: UnixNanos) -> None:
+        self.started_at = started_at
+        self.sent_at = self.first_chunk_at = UnixNanos(0)
+        self.status = 0
+        """What the client saw; 0: nothing."""
+        self.request_bytes = 0
+        """As the client sent it."""
+        self.response_bytes = 0
+        """As the upstream sent it."""
+        self._request_hash: hashlib._Hash | None = None
+        self._response_hash: hashlib._Hash | None = None
+        self.model = self.traceparent = self.parent_span = ""
+        self.stream = False
+        self.task = 0
+        self.findings = NOTHING_FOUND
+
+    def sent(self, now: UnixNanos, body: bytes) -> None:
+        """The request, or the beginning of it, left the pod; nothing of an answer is there."""
+        self.sent_at = now
+        self._request_hash = hashlib.sha256(body)
+        self._response_hash = None
+        self.status = self.response_bytes = 0
+
+    def sent_more(self, body: bytes) -> None:
+        """More of its body left."""
+        if self._request_hash is not None:
+            self._request_hash.update(body)
+
+    def received(self, body: bytes) -> None:
+        """Some of the answer's body came, as the upstream sent it."""
+        self.response_bytes += len(body)
+        if self._response_hash is None:
+            self._response_hash = hashlib.sha256(body)
+        else:
+            self._response_hash.update(body)
+
+    def trace(self, traceparent: str, parent_span: str) -> None:
+        """Remembers the trace context that is passed on."""
+        self.traceparent = traceparent
+        self.parent_span = parent_span
+
+    def entry(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> AuditEntry:
+        """For the audit trail."""
+        return AuditEntry(
+            exchange,
+            plan.dialect.name,
+            plan.route_name,
+            result,
+            self.status,
+            plan.revision,
+            self.task,
+            self.started_at,
+            ended_at,
+            _NOTHING_PASSED if self._request_hash is None else self._request_hash.digest(),
+            _NOTHING_PASSED if self._response_hash is None else self._response_hash.digest(),
+            self.findings,
+        )
+
+    def record(
+        self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos, observed: Observed | None
+    ) -> ExchangeRecord:
+        """For telemetry."""
+        seen = observed or _NOTHING_SEEN
+        dialect = plan.dialect
+        return ExchangeRecord(
+            exchange,
+            plan.route_name,
+            dialect.name,
+            dialect.operation,
+            dialect.provider,
+            self.model,
+            seen.response_model,
+            seen.response_id,
+            seen.finish_reason,
+            result,
+            self.status,
+            self.stream,
+            self.started_at,
+            self.sent_at,
+            self.first_chunk_at,
+            ended_at,
+            seen.input_tokens,
+            seen.output_tokens,
+            self.request_bytes,
+            self.response_bytes,
+            self.findings,
+            self.traceparent,
+            self.parent_span,
+            plan.server_address,
+            plan.server_port,
+        )

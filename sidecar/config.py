@@ -1,0 +1,85 @@
+"""What a sidecar can be told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from settings import Address, ByteSize, Finding, Range, Seconds
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarConfig:
+    """The data plane beside one application."""
+
+    listen: Address = Address("127.0.0.1", 15080)
+    """Where applications connect (base-URL mode)."""
+    ready: Address = Address("127.0.0.1", 15021)
+    """/healthz/ready and /healthz/live."""
+    metrics: Address = Address("127.0.0.1", 15020)
+    """/metrics."""
+    admin: Address = Address("127.0.0.1", 15000)
+    """Admin pages; loopback only."""
+    workers: Annotated[int, Range(1, 64)] = 1
+    """Processes that share the listening port, each with an event loop of its own."""
+    data: Path = Path("~/.local/state/aegis/sidecar")
+    """Directory of what must outlive the process: audit spool, last known good policies, tenant key."""
+
+    policy_file: tuple[Path, ...] = ()
+    """Files or directories of policy documents, in place of a control plane."""
+    controlplane: Address | None = None
+    """Where policies come from."""
+    ledger: Address | None = None
+    """Where audit leaves go; none: they stay in the spool under `data`."""
+    identity: Path | None = None
+    """Directory with this sidecar's certificate, key and CA bundle."""
+    tenant_key_file: Path | None = None
+    """File of 32 secret bytes, the same on every sidecar of a tenant: tokens are derived from it. None: one is made
+    under `data`."""
+    peer: str = "local"
+    """Name under which the application beside this sidecar appears in policies and bans."""
+
+    head_timeout: Seconds = 10.0
+    """From the first byte of a request head to its end."""
+    body_timeout: Seconds = 30.0
+    """Between two pieces of a request body."""
+    idle_timeout: Seconds = 75.0
+    """A client's connection between two requests."""
+    stall_timeout: Seconds = 60.0
+    """How long a client may leave its answer unread."""
+    drain_timeout: Seconds = 30.0
+    """For exchanges under way after SIGTERM; then they are cut off."""
+    max_connections: Annotated[int, Range(1, 1_000_000)] = 20_000
+    """Clients at one time, for each worker."""
+    max_upstream_connections: Annotated[int, Range(1, 1_000_000)] = 4_096
+    """To each upstream at one time, for each worker."""
+    inspect_inline: ByteSize = 128 * 1024
+    """Longest request body that is inspected on the event loop; longer ones go to a thread of their own."""
+    max_held_bodies: ByteSize = 512 * 1024 * 1024
+    """All request bodies that are held for inspection at one time, for each worker; beyond it: 503."""
+
+    trace_ratio: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the traces begun here that are sampled; a caller's decision is followed."""
+    log_level: LogLevel = LogLevel.INFO
+    """Log lines below this level are dropped."""
+
+    def check(self) -> Iterable[Finding]:
+        """One source of policies; admin stays on this machine."""
+        if bool(self.policy_file) == (self.controlplane is not None):
+            problem = "exactly one of policy_file and controlplane is needed"
+            yield Finding("policy_file", problem, also=("controlplane",))
+        for name in ("controlplane", "ledger"):
+            if getattr(self, name) is not None and self.identity is None:
+                yield Finding("identity", f"is needed to speak to {name}", also=(name,))
+        if not self.admin.is_loopback:
+            yield Finding("admin", f"must be a loopback address, got {self.admin}")

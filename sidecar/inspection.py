@@ -1,0 +1,94 @@
+"""The decision about one request body: read by its dialect, asked of the policies, rewritten.
+
+A pure function of its arguments, so that it can run on the event loop or, for long bodies, on the inspector's thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from policies.model import (
+    FORWARD_UNCHANGED,
+    Decoy,
+    Deny,
+    Exchange,
+    ExchangeId,
+    Forward,
+    ResultCode,
+    UnixNanos,
+    Verdict,
+)
+from policies.pipeline import PipelineRun
+from sidecar.account import NOTHING_FOUND
+from sidecar.dialects.dialect import MalformedBodyError
+from sidecar.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+class Inspected(NamedTuple):
+    """What became of one request body."""
+
+    verdict: Verdict
+    body: bytes
+    """For the upstream if it is Forward, for the client if it is Decoy, else empty."""
+    content_type: str
+    """Of a decoy."""
+    model: str
+    stream: bool
+    findings: Mapping[str, int]
+    policies: PipelineRun | None
+    """Sees the answer later. None when the body could not be read."""
+
+
+def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixNanos) -> Inspected:
+    """The verdict, and the bytes that follow from it. Raises nothing a client can cause."""
+    route, dialect = plan.route, plan.dialect
+    assert route is not None  # noqa: S101 a plan without a route is a refusal and reads nothing
+    try:
+        prompt = dialect.read(body)
+    except MalformedBodyError as error:
+        # Redaction on and a body that cannot be read with certainty: what was not read cannot be vouched for.
+        deny = Deny(ResultCode.MALFORMED_REQUEST, 400, "aegis_malformed_body", str(error))
+        return Inspected(deny, b"", "", "", False, NOTHING_FOUND, None)
+    subject = Exchange(
+        exchange, peer, dialect.name, prompt.model, route.name, prompt.stream, now, prompt.unreadable, plan.conversation
+    )
+    policies = route.pipeline.open(subject)
+    verdict = policies.request(prompt.segments, now)
+    content_type = ""
+    match verdict:
+        case Forward():
+            if verdict is not FORWARD_UNCHANGED:
+                body = prompt.rewrite(verdict)
+        case Decoy(text=text):
+            content_type, body = dialect.decoy(prompt, text, exchange)
+        case Deny():
+            body = b""
+    return Inspected(verdict, body, content_type, prompt.model, prompt.stream, policies.findings(), policies)
+
+
+class Inspector:
+    """One thread for long bodies, so that the streams beside them do not stall."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inspector")
+
+    def submit(self, work: Callable[[], Inspected], then: Callable[[Inspected | None], None]) -> None:
+        """Calls `then` on the event loop with the result, or with None if `work` raised."""
+
+        def done(future: Future[Inspected]) -> None:
+            error = future.exception()
+            if error is not None:
+                logger.error("fault while inspecting a prompt", exc_info=error)
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(then, None if error is not None else future.result())
+
+        self._thread.submit(work).add_done_callback(done)
+
+    def close(self) -> None:
+        """Ends the thread; what waits is dropped."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,120 @@
+"""What every exchange of a sidecar shares."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from policies.model import ExchangeId, UnixNanos
+from sidecar.inspection import Inspector
+from sidecar.plan import Planner
+from sidecar.ports import AuditTrail, Effects, Snapshots, Telemetry
+
+_IDS_AT_ONCE: Final = 512
+_RANDOM_BYTES: Final = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how much."""
+
+    body_timeout: float = 30.0
+    """Seconds between two pieces of a request body."""
+    stall_timeout: float = 60.0
+    """Seconds a client may leave its answer unread."""
+    inline_body: int = 128 * 1024
+    """Bytes of a body up to which it is inspected on the event loop; longer ones go to the inspector's thread."""
+    gathered_bodies: int = 512 * 1024 * 1024
+    """Bytes of all request bodies that are held at one time; beyond it new ones are refused."""
+
+
+class RequestIds:
+    """Makes exchange ids: 26 hex digits, time-ordered, 56 of their bits random."""
+
+    __slots__ = ("_at", "_spare")
+
+    def __init__(self) -> None:
+        self._spare = b""
+        self._at = 0
+
+    def __call__(self, now: UnixNanos) -> ExchangeId:
+        """A new one."""
+        at = self._at
+        if at == len(self._spare):
+            # One system call for many: it costs more than everything else here.
+            self._spare = os.urandom(_IDS_AT_ONCE * _RANDOM_BYTES)
+            at = 0
+        self._at = at + _RANDOM_BYTES
+        return ExchangeId(f"{now // 1_000_000:012x}" + self._spare[at : at + _RANDOM_BYTES].hex())
+
+
+class Allowance:
+    """A number of bytes that all exchanges share."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        """Reserves, or says that there is not as much left."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Gives back what was taken."""
+        self.left += size
+
+
+class Services:
+    """The ports and shared state of the data path. Put together by app.py; owned by one event loop."""
+
+    __slots__ = (
+        "audit",
+        "bodies",
+        "clock",
+        "draining",
+        "effects",
+        "inspector",
+        "limits",
+        "new_id",
+        "now",
+        "peer",
+        "planner",
+        "snapshots",
+        "telemetry",
+    )
+
+    def __init__(
+        self,
+        *,
+        snapshots: Snapshots,
+        planner: Planner,
+        audit: AuditTrail,
+        telemetry: Telemetry,
+        effects: Effects,
+        inspector: Inspector,
+        limits: Limits,
+        peer: str,
+        clock: Callable[[], float],
+        now: Callable[[], UnixNanos],
+    ) -> None:
+        self.snapshots = snapshots
+        self.planner = planner
+        self.audit = audit
+        self.telemetry = telemetry
+        self.effects = effects
+        self.inspector = inspector
+        self.limits = limits
+        self.peer = peer
+        """Name of whoever is connected here: see `Exchange.peer`."""
+        self.clock = clock
+        """Seconds, never goes back: the event loop's."""
+        self.now = now
+        self.new_id = RequestIds()
+        self.draining = False
+        """Whether connections are to be closed after their current exchange."""
+        self.bodies = Allowance(limits.gathered_bodies)
+        """For request bodies that are gathered."""
