@@ -6,12 +6,17 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # looptime asks the policy for a loop in sync tests and leaks it on Python 3.11, which filterwarnings=error turns
 # into a failed run; an explicit None keeps it from creating one.
 asyncio.set_event_loop(None)
+
+# No test is timed: on a busy machine one example takes its 200 ms without anything being wrong.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
