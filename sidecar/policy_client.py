@@ -128,7 +128,7 @@ class PolicyClient:
         """Why the sidecar is not ready; empty: it is."""
         if self.current is not None:
             return ""
-        return "policy: " + "; ".join(["no snapshot yet", *self._problems.values()])
+        return "; ".join(["no snapshot yet", *self._problems.values()])
 
     async def start(self) -> None:
         """Take over what was in force before a restart. Once, before `run`."""

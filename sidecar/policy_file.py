@@ -43,7 +43,7 @@ class PolicyFile:
     @property
     def blocker(self) -> str:
         """Why the sidecar is not ready; empty: it is."""
-        return f"policy: {self.problem}" if self.current is None else ""
+        return self.problem if self.current is None else ""
 
     async def load(self) -> None:
         """Take the files up if they changed. On any error the last good ones stay in force and `problem` says why."""

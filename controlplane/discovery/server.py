@@ -49,10 +49,19 @@ class DiscoveryTimes:
 class _Stream:
     session: Session
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there may be something to write, or the stream is to end."""
+    """Set when there is something to write, or the stream is to end."""
+    frame: bytes | None = None
+    """What to write next."""
     is_ending: bool = False
     ending: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
     """Status to end with; OK for an orderly end."""
+
+    def look(self, now: float) -> None:
+        """Wake the writer if there is something to write: after most Acks there is nothing, and waking costs."""
+        if self.frame is None:
+            self.frame = self.session.next_frame(now)
+        if self.frame is not None:
+            self.wake.set()
 
     def end(self, code: grpc.StatusCode, reason: str) -> None:
         if not self.is_ending:
@@ -96,9 +105,10 @@ class PolicyDiscovery:
     def publish(self, desired: Desired) -> None:
         """There is a new revision: every stream compares, and sends what differs."""
         self.desired = desired
+        now = _now()
         for stream in self._streams:
             stream.session.want(desired)
-            stream.wake.set()
+            stream.look(now)
 
     async def run(self) -> None:
         """Look after silence, heartbeats and renewals until cancelled."""
@@ -109,7 +119,7 @@ class PolicyDiscovery:
                 if stream.session.is_silent(now):
                     stream.end(grpc.StatusCode.DEADLINE_EXCEEDED, "three heartbeats were missed")
                 elif stream.session.wake_at() <= now:
-                    stream.wake.set()
+                    stream.look(now)
             self._stale.set(sum(1 for node in self.roster if not node.connected or self._is_late(node.session, now)))
 
     async def drain(self, within: float) -> None:
@@ -194,18 +204,19 @@ class PolicyDiscovery:
                 stream.end(grpc.StatusCode.OK, "the sidecar ended the stream")
                 return
             try:
-                outcome = stream.session.receive(up, _now())
+                outcome = stream.session.receive(up, now := _now())
             except SidecarError as error:
                 stream.end(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 return
             if outcome is not None:
                 self._record(outcome, stream.session, peer)
-            stream.wake.set()
+            stream.look(now)
 
     async def _write(self, call: Call, stream: _Stream) -> None:
         """The only writer of this stream: concurrent writes on one gRPC call corrupt it."""
         while not stream.is_ending:
-            frame = stream.session.next_frame(_now())
+            stream.look(_now())
+            frame, stream.frame = stream.frame, None
             if frame is not None:
                 await call.write(frame)
                 continue

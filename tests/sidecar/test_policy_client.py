@@ -111,7 +111,7 @@ async def test_policies_arrive_and_the_sidecar_becomes_ready(plane: Plane, tmp_p
     await plane.push(MODEL, airlock(), ROUTE)
 
     async with sidecar(tmp_path, plane.address) as client:
-        assert client.blocker.startswith("policy: no snapshot yet")
+        assert client.blocker.startswith("no snapshot yet")
         await until(lambda: client.current)
 
         assert client.current is not None
@@ -138,7 +138,7 @@ async def test_rule_10_without_any_policy_there_is_no_snapshot_and_the_blocker_s
         await until(lambda: "push" in client.blocker)
 
         assert client.current is None
-        assert client.blocker == "policy: no snapshot yet; there is no Route; push one with `aegis policy push`"
+        assert client.blocker == "no snapshot yet; there is no Route; push one with `aegis policy push`"
 
         await plane.push(MODEL, airlock(), ROUTE)
         await until(lambda: client.current)
