@@ -107,12 +107,7 @@ class Leaf(NamedTuple):
 
     def pack(self) -> bytes:
         """The 96 bytes of this leaf. Raises ValueError when a field does not fit its place."""
-        if len(self.producer_id) != PRODUCER_ID_SIZE or len(self.commitment) != COMMITMENT_SIZE:
-            raise ValueError("a leaf needs a producer_id of 16 bytes and a commitment of 32 bytes")
-        try:
-            return _LAYOUT.pack(FORMAT, *self)
-        except struct.error as error:
-            raise ValueError(f"a field of the leaf is out of range: {error}") from None
+        return pack_leaf(*self)
 
 
 class Position(NamedTuple):
@@ -121,6 +116,33 @@ class Position(NamedTuple):
     producer_id: bytes
     epoch: int
     seq: int
+
+
+def pack_leaf(
+    kind: int,
+    dialect: int,
+    flags: int,
+    task: int,
+    result: int,
+    status: int,
+    lost: int,
+    producer_id: bytes,
+    epoch: int,
+    seq: int,
+    time_ms: int,
+    policy_revision: int,
+    commitment: bytes,
+) -> bytes:
+    """`Leaf(...).pack()` without the `Leaf`, which costs three times as much as the packing. Raises ValueError."""
+    if len(producer_id) != PRODUCER_ID_SIZE or len(commitment) != COMMITMENT_SIZE:
+        raise ValueError("a leaf needs a producer_id of 16 bytes and a commitment of 32 bytes")
+    try:
+        return _LAYOUT.pack(
+            *(FORMAT, kind, dialect, flags, task, result, status, lost),
+            *(producer_id, epoch, seq, time_ms, policy_revision, commitment),
+        )
+    except struct.error as error:
+        raise ValueError(f"a field of the leaf is out of range: {error}") from None
 
 
 def parse_leaf(data: bytes) -> Leaf:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from ledger.leaf import PACKED_SIZE
 from sidecar.audit.errors import LedgerContradictionError
-from sidecar.audit.leaves import PACKED_SIZE
 from sidecar.audit.spool import Batch, Placement
 
 MAX_LEAVES: Final = 256

@@ -122,7 +122,8 @@ class Flusher:
     def turn(self, queue: Queue, *, finishing: bool) -> None:
         """Commit and offer what there is; one group, or all that is queued when `finishing`. Raises SpoolError."""
         self._take_acknowledgements()
-        self._commit()
+        if self._prepared is not None or self._restart or not queue:
+            self._commit()
         if self._restart:
             self._begin_again()
         while queue:

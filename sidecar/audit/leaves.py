@@ -12,19 +12,31 @@ from ledger.commitment import (
     commit,
     encode_statement,
 )
-from ledger.leaf import LEAF_SIZE, TASK_TOO_LARGE, DialectCode, Leaf, LeafFlag, LeafKind, parse_leaf
+from ledger.leaf import (
+    LEAF_SIZE,
+    PACKED_SIZE,
+    TASK_TOO_LARGE,
+    DialectCode,
+    LeafFlag,
+    LeafKind,
+    pack_leaf,
+    parse_leaf,
+)
 from policies.model import DialectName, UnixNanos
 from sidecar.ports import AuditEntry
 
 TIME_BUCKET_MS: Final = 1000
-PACKED_SIZE: Final = 2 + LEAF_SIZE
-"""Bytes of one leaf in the entry-bundle encoding of c2sp.org/tlog-tiles: u16 length, leaf."""
 _LENGTH: Final = LEAF_SIZE.to_bytes(2, "big")
 _NO_DIGEST: Final = bytes(32)
 _U16: Final = 0xFFFF
 _U32: Final = 0xFFFF_FFFF
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
-_DIALECT: Final = {name: DialectCode[name.name] for name in DialectName if name.name in DialectCode.__members__}
+# Plain numbers: reading `.value` of an enumeration costs more than packing the leaf.
+_DIALECT: Final = {name: DialectCode[name.name].value for name in DialectName if name.name in DialectCode.__members__}
+_EXCHANGE: Final = LeafKind.EXCHANGE.value
+_LEFT_POD: Final = LeafFlag.LEFT_POD.value
+_ANSWERED: Final = LeafFlag.ANSWERED.value
+_REDACTED: Final = LeafFlag.REDACTED.value
 
 
 class Gap(NamedTuple):
@@ -147,17 +159,17 @@ class LeafWriter:
             return self._gap(Gap(1, "unwritable", entry.ended_at, entry.ended_at), salt)
         flags = 0
         if entry.request_digest != _NO_DIGEST:
-            flags |= LeafFlag.LEFT_POD.value
+            flags |= _LEFT_POD
         if entry.response_digest != _NO_DIGEST:
-            flags |= LeafFlag.ANSWERED.value
+            flags |= _ANSWERED
         if entry.findings:
-            flags |= LeafFlag.REDACTED.value
-        leaf = Leaf(
-            LeafKind.EXCHANGE.value,
-            _DIALECT.get(entry.dialect, DialectCode.NONE).value,
+            flags |= _REDACTED
+        leaf = pack_leaf(
+            _EXCHANGE,
+            _DIALECT.get(entry.dialect, 0),
             flags,
             entry.task if 0 <= entry.task < TASK_TOO_LARGE else TASK_TOO_LARGE,
-            entry.result.value,
+            entry.result,
             entry.status if 0 <= entry.status <= _U16 else _U16,
             0,
             self._producer_id,
@@ -169,7 +181,7 @@ class LeafWriter:
         )
         row = OpeningRow(self.next_seq, entry.exchange, statement.ended_us, salt, payload)
         self.next_seq += 1
-        return leaf.pack(), row
+        return leaf, row
 
     def _gap(self, gap: Gap, salt: bytes) -> tuple[bytes, OpeningRow]:
         statement = GapStatement(gap.first // 1000, gap.last // 1000, gap.lost, gap.reason)
@@ -185,13 +197,13 @@ class LeafWriter:
     ) -> tuple[bytes, OpeningRow]:
         """A leaf that is not about an exchange."""
         payload = encode_statement(statement)
-        leaf = Leaf(
+        leaf = pack_leaf(
             kind, 0, flags, 0, 0, 0, lost, self._producer_id, self.epoch, self.next_seq, self._time(now), 0,
             commit(salt, payload),
         )  # fmt: skip
         row = OpeningRow(self.next_seq, "", now // 1000, salt, payload)
         self.next_seq += 1
-        return leaf.pack(), row
+        return leaf, row
 
     def _time(self, at: UnixNanos) -> int:
         milliseconds = max(at, 0) // 1_000_000

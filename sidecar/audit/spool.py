@@ -30,7 +30,7 @@ CREATE TABLE epochs (
   ended INTEGER NOT NULL DEFAULT 0     -- 1: its last leaf is EPOCH_END
 );
 CREATE TABLE batches (                 -- leaves that no ledger has acknowledged as durable
-  id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of sending; never used twice
+  id INTEGER PRIMARY KEY,              -- in the order of sending; one process never uses one twice
   epoch INTEGER NOT NULL,
   first_seq INTEGER NOT NULL,
   count INTEGER NOT NULL,
@@ -100,6 +100,8 @@ class Spool:
         self.producer_id = producer_id
         self._connection = connection
         self._lock = lock
+        # SQLite's own choice begins again when the table is empty: an old acknowledgement would delete new leaves.
+        self._next_id = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM batches").fetchone()[0]
 
     def previous(self) -> Previous:
         """The latest epoch; (0, 0, True) in a new spool."""
@@ -202,7 +204,9 @@ class Spool:
             return done
         if expected != group.first_seq:
             raise SpoolError(f"{self.path}: the next leaf should have seq {expected}, not {group.first_seq}")
-        cursor = self._connection.execute(
+        if batch_id is None:
+            batch_id, self._next_id = self._next_id, self._next_id + 1
+        self._connection.execute(
             "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
             (batch_id, group.epoch, group.first_seq, len(group.openings), now_us, group.packed),
         )
@@ -211,7 +215,7 @@ class Spool:
         self._connection.execute(
             "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (group.epoch, group.next_seq, group.ends_epoch)
         )
-        return Batch(cursor.lastrowid or 0, group.epoch, group.first_seq, len(group.openings), now_us, group.packed)
+        return Batch(batch_id, group.epoch, group.first_seq, len(group.openings), now_us, group.packed)
 
     def _add_openings(self, epoch: int, rows: Sequence[OpeningRow]) -> None:
         # One statement for many rows: the interpreter lock changes hands once, not once a row.

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.leaf import PACKED_SIZE
 from sidecar.audit.delivery import MAX_LEAVES, Ack, Delivery
 from sidecar.audit.errors import LedgerContradictionError
-from sidecar.audit.leaves import PACKED_SIZE
 from sidecar.audit.spool import Batch, Placement
 
 

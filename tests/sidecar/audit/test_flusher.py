@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ledger.leaf import Leaf, LeafKind, parse_leaf
+from ledger.leaf import PACKED_SIZE, Leaf, LeafKind, parse_leaf
 from observability import names
 from observability.metrics import Registry
 from sidecar.audit.errors import SpoolError
 from sidecar.audit.flusher import MAX_GROUP, Flusher, Queue, TrailLimits
-from sidecar.audit.leaves import PACKED_SIZE, Gap
+from sidecar.audit.leaves import Gap
 from sidecar.audit.openings import find_openings
 from sidecar.audit.spool import Batch, Placement, Spool, open_spool
 from tests.fakes.entries import BEGAN, audit_entry

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.commitment import EpochStatement, ExchangeStatement, GapStatement, Opening, open_leaf
-from ledger.leaf import DialectCode, Leaf, LeafFlag, LeafKind, parse_leaf
+from ledger.leaf import PACKED_SIZE, DialectCode, Leaf, LeafFlag, LeafKind, parse_leaf
 from policies.model import ResultCode, UnixNanos
-from sidecar.audit.leaves import PACKED_SIZE, Gap, Group, LeafWriter, Previous, renumbered
+from sidecar.audit.leaves import Gap, Group, LeafWriter, Previous, renumbered
 from sidecar.ports import AuditEntry
 from tests.fakes.entries import BEGAN, audit_entry
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.leaf import parse_leaf
+from ledger.leaf import PACKED_SIZE, parse_leaf
 from policies.model import UnixNanos
 from sidecar.audit.errors import SpoolBusyError, SpoolError
-from sidecar.audit.leaves import PACKED_SIZE, Group, LeafWriter, Previous
+from sidecar.audit.leaves import Group, LeafWriter, Previous
 from sidecar.audit.openings import find_openings, latest_openings, spools
 from sidecar.audit.spool import Batch, Placement, Spool, erase_opening, open_spool
 from tests.fakes.entries import BEGAN, audit_entry
