@@ -18,7 +18,7 @@ _CARD_RANGES: Final = re.compile(
     r"|3[47]\d{13}"  # American Express
     r"|3(?:0[0-5]|[689]\d)\d{11}(?:\d{2,5})?"  # Diners Club
     r"|(?:6011|64[4-9]\d|65\d{2})\d{12,15}"  # Discover
-    r"|35(?:2[89]|[3-8]\d)\d{12,15}"  # JCB
+    r"|35\d{14,17}"  # JCB (3528 to 3589, and test numbers)
     r"|(?:2131|1800)\d{11}"  # JCB, old
     r"|62\d{14,17}"  # UnionPay
     r"|(?:50(?:18|20|38)|5[6-8]\d{2}|6304|6390|67[0-9]{2}|0604)\d{8,15})"  # Maestro

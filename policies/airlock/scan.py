@@ -3,6 +3,8 @@
 Cost is linear in the text and in what fired; both are capped, and past a cap the text counts as not inspected.
 """
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -10,9 +12,10 @@ from policies.airlock.config import Caps
 from policies.airlock.labels import Label
 from policies.airlock.matcher import DIGITS, NORMALISE, Matcher, matcher
 from policies.airlock.normalise import normalise
-from policies.airlock.recognizers.contact import is_fax
-from policies.airlock.recognizers.dates import is_birth
+from policies.airlock.recognizers.contact import FAX_REACH, is_fax
+from policies.airlock.recognizers.dates import BIRTH_REACH, is_birth
 from policies.airlock.recognizers.recognizer import Candidate, Rank
+from policies.airlock.recognizers.tables import DELIMITERS, table
 from policies.errors import CapExceededError
 
 
@@ -26,6 +29,8 @@ class Span(NamedTuple):
 
 Events = list[tuple[int, int]]
 
+_BEHIND_A_HEADER: Final = frozenset(DELIMITERS + '"\n')
+"""What may stand behind a keyword that heads a column."""
 _GAP: Final = b"\0"
 """Between texts that are scanned together, and at both ends: no trigger and no word reaches over it."""
 
@@ -53,17 +58,19 @@ class Scanner:
         events = self._matcher.words(data)
         if not events:
             return [[] for _ in texts]
-        if any(trigger == DIGITS for _, trigger in events):
+        if DIGITS in {trigger for _, trigger in events}:
             events += self._matcher.digits(data)
         if len(events) > 256 + len(data) * caps.max_candidates_per_kib // 1024:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
         events.sort()
+        if len(texts) == 1:
+            return [self._settled(texts[0], encoded[0], [(end - 1, trigger) for end, trigger in events])]
         return [self._settled(text, *shared) for text, shared in zip(texts, _shares(encoded, events), strict=True)]
 
     def _settled(self, text: str, encoded: bytes, events: Events) -> list[Span]:
         if not events:
             return []
-        damaged = any(trigger == NORMALISE for _, trigger in events)
+        damaged = NORMALISE in {trigger for _, trigger in events}
         found = (self._of_damaged if damaged else self._confirmed)(text, encoded, events)
         caps = self._caps
         if len(found) > caps.min_spans + len(text) * caps.max_spans_per_kib // 1024:
@@ -90,14 +97,20 @@ class Scanner:
             events = _in_characters(encoded, events)
         entries = self._matcher.entries
         found: list[Candidate] = []
+        covered = tabled = 0
         for end, trigger in events:
             confirm, word, trailing = entries[trigger]
+            before = len(found)
             if not word:
+                if end <= covered:
+                    continue  # inside what is settled: nothing it could be called would matter
                 confirm(text, end, found)
-            elif trailing:
+            elif _is_whole_word(text, end - trailing - word, end - trailing):
                 confirm(text, end - trailing, found)
-            elif _is_whole_word(text, end - word, end):
-                confirm(text, end, found)
+                if end > tabled and text[end - trailing : end - trailing + 1] in _BEHIND_A_HEADER:
+                    tabled = table(text, end - trailing, found)
+            if len(found) > before and found[-1][2] >= Rank.CHECKED:
+                covered = found[-1][1]
         return _in_context(text, found)
 
 
@@ -117,14 +130,17 @@ def _shares(encoded: Sequence[bytes], events: Events) -> list[tuple[bytes, Event
     return shares
 
 
+_CONTINUATION: Final = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that begin no character."""
+
+
 def _in_characters(encoded: bytes, events: Events) -> Events:
     """Byte offsets as code points, in one pass: events come in order."""
     counted = []
     done = characters = 0
     for end, trigger in events:
         if end > done:
-            # Triggers end behind whole characters; "ignore" only keeps a wrong one from raising.
-            characters += len(encoded[done:end].decode("utf-8", "ignore"))
+            characters += len(encoded[done:end].translate(None, _CONTINUATION))
             done = end
         counted.append((characters, trigger))
     return counted
@@ -135,6 +151,8 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
     head, tail = text[start], text[end - 1]
     if start and head.isascii() and head.isalnum():
         before = text[start - 1]
+        if before == "-" and text[end : end + 1].isdigit() and text[start - 2 : start - 1].isalnum():
+            return False  # a group of a number: 4dea-dea9-92bc
         if before.isascii() and before.isalnum() and not (before.islower() and head.isupper()):
             return False
     if end < len(text) and tail.isascii() and tail.isalpha():
@@ -145,21 +163,72 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 
 
 def _in_context(text: str, found: list[Candidate]) -> list[Candidate]:
-    """Dates of birth and fax numbers told from other dates and numbers; what only announced them is dropped."""
-    announced = {label for start, end, _, label in found if start == end}
-    if not announced:
+    """Dates of birth and fax numbers told from other dates and numbers by the words before them, which come as empty
+    spans and are dropped; addresses end where something else begins."""
+    if any(label is Label.ADDRESS for _, _, _, label in found):
+        found = clipped_addresses(text, found)
+    words = sorted(candidate for candidate in found if candidate[0] == candidate[1])
+    if not words:
         return found
-    births, faxes = Label.DATE_OF_BIRTH in announced, Label.FAX in announced
+    births = [start for start, _, _, label in words if label is Label.DATE_OF_BIRTH]
+    lines = [(start, label) for start, _, _, label in words if label is not Label.DATE_OF_BIRTH]
+    faxed = any(label is Label.FAX for _, label in lines)
     settled = []
     for candidate in found:
         start, end, rank, label = candidate
-        if births and label is Label.DATE and is_birth(text, start, end):
-            settled.append((start, end, Rank.KEYED, Label.DATE_OF_BIRTH))
-        elif faxes and label is Label.PHONE and is_fax(text, start, end):
-            settled.append((start, end, rank, Label.FAX))
-        elif start < end:
-            settled.append(candidate)
+        if start == end:
+            continue
+        if label is Label.DATE and births:
+            word = bisect_right(births, start) - 1
+            if is_birth(text, births[word] if word >= 0 else -BIRTH_REACH - 1, start, end):
+                settled.append((start, end, Rank.KEYED, Label.DATE_OF_BIRTH))
+                continue
+        elif label is Label.PHONE and faxed:
+            before = bisect_left(lines, (start, ""))
+            word_end, kind = lines[before - 1] if before else (-1, Label.PHONE)
+            if is_fax(text, kind is Label.FAX and start - word_end <= FAX_REACH, end):
+                settled.append((start, end, rank, Label.FAX))
+                continue
+        settled.append(candidate)
     return settled
+
+
+_ANNOUNCEMENT: Final = re.compile(r"[,;.]?\s*(?:[^\W\d_]+\W{1,3}){0,3}\Z")
+_OF_AN_ADDRESS: Final = frozenset({Label.ADDRESS, Label.ZIP_CODE})
+
+
+def clipped_addresses(text: str, found: list[Candidate]) -> list[Candidate]:
+    """Addresses without what is surer and something else: a greedy `12 Rose Lane, Leeds, IBAN GB33...` ends before it
+    and goes on behind it if there is a number left."""
+    found = sorted(found, key=_position)
+    clipped = []
+    for i, (start, end, rank, label) in enumerate(found):
+        if label is not Label.ADDRESS:
+            clipped.append(found[i])
+            continue
+        first = start
+        following = i + 1
+        # An address is at most some 200 characters, which bounds what can begin in it.
+        while following < len(found) and found[following][0] < end:
+            inner_start, inner_end, inner_rank, inner = found[following]
+            following += 1
+            surer = inner_rank >= min(Rank.CHECKED, rank) and inner_start < inner_end
+            if inner in _OF_AN_ADDRESS or not surer or inner_start < first:
+                continue
+            head = text[first:inner_start]
+            head = head[: _last_part(head)]
+            if any(char.isdigit() for char in head):
+                clipped.append((first, first + len(head), rank, label))
+            first = inner_end
+        if first == start or any(char.isdigit() for char in text[first:end]):
+            clipped.append((first, end, rank, label))
+    return clipped
+
+
+def _last_part(head: str) -> int:
+    """Where the words end that belong to the address and not to what follows it."""
+    announcement = _ANNOUNCEMENT.search(head)
+    return announcement.start() if announcement else len(head)
 
 
 def merge(found: list[Candidate]) -> list[Span]:

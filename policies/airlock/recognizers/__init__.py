@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from policies.airlock.recognizers import contact, dates, keyed, media, network, numbers, people, places, quotes, secrets
+from policies.airlock.recognizers import (
+    addresses,
+    codes,
+    contact,
+    dates,
+    keyed,
+    media,
+    network,
+    numbers,
+    people,
+    quotes,
+    secrets,
+)
 
 RECOGNIZERS: Final = (
     *contact.RECOGNIZERS,
@@ -10,7 +22,8 @@ RECOGNIZERS: Final = (
     *numbers.RECOGNIZERS,
     *dates.RECOGNIZERS,
     *keyed.RECOGNIZERS,
-    *places.RECOGNIZERS,
+    *codes.RECOGNIZERS,
+    *addresses.RECOGNIZERS,
     *people.RECOGNIZERS,
     *media.RECOGNIZERS,
     *secrets.RECOGNIZERS,

@@ -5,11 +5,11 @@ from typing import Final
 
 from policies.airlock.labels import Label
 from policies.airlock.phone_lengths import NATIONAL_LENGTHS
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, either, phrases
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, digit_count, either, phrases, touching
 
 # RFC 6531 allows any letter outside ASCII on both sides; what separates an address from prose is its punctuation.
 _EDGE = r"\s\0@<>()\[\]{},;:\"`=|/\\&!?*~#%^“”„‘’«»。，、；：！？（）「」【】"
-_LOCAL: Final = re.compile(rf"(?<![^{_EDGE}'])[^{_EDGE}'](?:[^{_EDGE}]{{0,62}}[^{_EDGE}'])?\Z")
+_LOCAL_BACKWARDS: Final = re.compile(rf"[^{_EDGE}']([^{_EDGE}]{{0,62}}[^{_EDGE}'])?")
 _LABEL = rf"[^{_EDGE}'.$+_](?:[^{_EDGE}'.$+]{{0,61}}[^{_EDGE}'.$+_-])?"
 _DOMAIN: Final = re.compile(
     rf"(?:{_LABEL}\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z]{{2,24}}(?![A-Za-z0-9_])|[^\x00-\x7f。，、；：！？（）]{{2,24}})"
@@ -20,11 +20,12 @@ _ASCII_TAIL: Final = re.compile(r"[A-Za-z0-9][!-~]*\Z")
 
 def _email(text: str, end: int, found: list[Candidate]) -> None:
     at = end - 1
-    local = _LOCAL.search(text, max(0, at - 64), at)
+    # Read backwards: the local part ends at the @ and begins wherever it can.
+    local = _LOCAL_BACKWARDS.match(text[max(0, at - 64) : at][::-1])
     domain = _DOMAIN.match(text, end)
     if local is None or domain is None or domain.end() - end > 253:
         return
-    start = local.start()
+    start = at - local.end()
     if not text[start].isascii() and text[at - 1].isascii():
         # Chinese and Japanese set no space before an address: 邮箱user@example.com
         tail = _ASCII_TAIL.search(text, start, at)
@@ -38,11 +39,13 @@ _NANP: Final = re.compile(
     re.IGNORECASE,
 )
 _INTERNATIONAL: Final = re.compile(
-    r"(?<![\w+.])(?:\+|00)\(?[1-9](?:[ .\-/]{0,2}\(?\d{1,9}\)?){2,9}(?!\w)" + _EXTENSION, re.IGNORECASE
+    r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}(?!\w)" + _EXTENSION,
+    re.IGNORECASE,
 )
 _GROUP: Final = re.compile(r"\d+")
+_TAIL: Final = re.compile(r"\)?" + _EXTENSION, re.IGNORECASE)
 _NATIONAL: Final = re.compile(
-    r"(?<![\w.+-])\(?0\d{1,4}\)?(?:[ ./-]\d{2,9}){1,5}(?![\w])(?!\.\d)" + _EXTENSION, re.IGNORECASE
+    r"(?<![\w.+-])\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?![\w])(?!\.\d)" + _EXTENSION, re.IGNORECASE
 )
 _NUMERIC_DATE: Final = re.compile(
     r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)"
@@ -51,18 +54,18 @@ _AFTER_KEYWORD: Final = re.compile(
     r"(?:[^\S\n]|[:=#.,;()\[\]{}\"'*_|>~/\\-]|\n(?=\s{0,4}[+(\d])|(?:is|was|at|on|no|nos|num|nr|number|numbers|me|us|him|her|them|back|"
     r"home|work|office|mobile|cell|day|night|under|to|or|is:|es|ist|est|é|número|numéro|nummer|numero|номер|号码|番号|번호|है|नंबर|"
     r"是|为|：)(?![A-Za-z0-9])|<[^<>\n]{1,40}>){0,8}+"
-    r"(?P<v>(?:\+|00)?\(?\d(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}" + _EXTENSION + ")(?![\\w@])(?!-\\d)",
+    r"(?P<v>(?:\+|00)?\(?\d{1,5}\)?\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}" + _EXTENSION + ")(?![\\w@])(?!-\\d)",
     re.IGNORECASE,
 )
 
 
-def _digits(text: str) -> int:
-    return sum(char.isdecimal() for char in text)
+_NINE_TO_TWELVE: Final = digit_count(9, 12)
+_SEVEN_TO_FIFTEEN: Final = digit_count(7, 15)  # E.164
 
 
 def _nanp(text: str, end: int, found: list[Candidate]) -> None:
-    match = _NANP.search(text, max(0, end - 19))
-    if match and match.start() < end:
+    match = touching(_NANP, text, end, 19, 24)
+    if match:
         found.append((*match.span(), Rank.SHAPE, Label.PHONE))
 
 
@@ -78,8 +81,7 @@ def _international(text: str, end: int, found: list[Candidate]) -> None:
 
 def _dialable(text: str, start: int, end: int) -> int:
     """Where an international number ends that may run on into other digits; 0: no country has such a number."""
-    groups = [(m.end(), len(m.group())) for m in _GROUP.finditer(text, start, end)]
-    digits = "".join(m.group() for m in _GROUP.finditer(text, start, end)).removeprefix("00")
+    digits = "".join(_GROUP.findall(text, start, min(end, start + 10))).removeprefix("00")
     code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in NATIONAL_LENGTHS), None)
     if code is None:
         return 0
@@ -88,76 +90,90 @@ def _dialable(text: str, start: int, end: int) -> int:
     most = len(code) + longest + 1
     total = 0
     stop = 0
-    for group_end, length in groups:
+    for group in _GROUP.finditer(text, start, end):
+        length = group.end() - group.start()
         if stop and total + length > most:
             break
         total += length
-        stop = group_end
+        stop = group.end()
     if not len(code) + max(shortest, 6) <= total <= 17:
         return 0
-    tail = re.compile(r"\)?" + _EXTENSION, re.IGNORECASE).match(text, stop)
+    if stop == end:
+        return end
+    tail = _TAIL.match(text, stop)
     return tail.end() if tail else stop
 
 
 def _national(text: str, end: int, found: list[Candidate]) -> None:
-    match = _NATIONAL.search(text, max(0, end - 18))
-    if match is None or match.start() >= end or _NUMERIC_DATE.match(text, match.start()):
+    match = touching(_NATIONAL, text, end, 18, 40)
+    if match is None or _NUMERIC_DATE.match(text, match.start()):
         return
-    if 9 <= _digits(match.group()) <= 12:
+    if _NINE_TO_TWELVE.fullmatch(match.group()):
         found.append((*match.span(), Rank.SHAPE, Label.PHONE))
 
 
-def _keyed_phone(text: str, end: int, found: list[Candidate]) -> None:
+def _phone_word(text: str, end: int, found: list[Candidate]) -> None:
+    found.append((end, end, Rank.HINT, Label.PHONE))
+    _announced_phone(text, end, found, Rank.KEYED)
+
+
+def _contact_word(text: str, end: int, found: list[Candidate]) -> None:
+    found.append((end, end, Rank.HINT, Label.PHONE))
+    _announced_phone(text, end, found, Rank.LIKELY)
+
+
+def _announced_phone(text: str, end: int, found: list[Candidate], rank: Rank) -> None:
     match = _AFTER_KEYWORD.match(text, end)
     if match is None or (end < len(text) and text[end].isalpha() and text[end].isascii() and match.start("v") == end):
         return
     start, stop = match.span("v")
     if _NUMERIC_DATE.match(text, start):
         return
-    if 7 <= _digits(match.group("v")) <= 16:
-        found.append((start, stop, Rank.KEYED, Label.PHONE))
+    if _SEVEN_TO_FIFTEEN.fullmatch(match["v"]):
+        found.append((start, stop, rank, Label.PHONE))
 
 
 PHONE_WORDS: Final = phrases("""
-    phone | phones | telephone | tel | tele | mobile | mobil | cell | cellphone | cellular | call | dial | sms | text |
-    whatsapp | signal | callback | call back | pager | beeper | landline | hotline | contact | reach | ring | ph | mob |
-    handy | telefon | rufnummer | telefono | cellulare | telefone | celular | telemóvel | teléfono | telf | tfno | tlf |
+    phone | phones | telephone | tel | tele | mobile | mobil | cell | cellphone | cellular | sms | whatsapp | callback |
+    call back | pager | beeper | landline | hotline | contact number | contact no | ph | mob | handy | telefon | rufnummer | telefono | cellulare | telefone | celular | telemóvel | teléfono | telf | tfno | tlf |
     tfn | móvil | téléphone | portable | telefoon | gsm | komórka | telefoni | puhelin | mobiltelefon | cep | numer
     telefonu | điện thoại | sđt | τηλ | τηλέφωνο | тел | телефон | моб | мобильный | 电话 | 手机 | 联系方式 | 電話 | 携帯 | 手機 | 전화
     | 휴대폰 | 연락처 | फोन | फ़ोन | मोबाइल | هاتف | جوال | تلفون | الهاتف | โทร
 """)
+CONTACT_WORDS: Final = phrases(
+    "call | dial | text | contact | reach | ring | signal | contacto | kontakt | llame | appelez"
+)
+"""Words that announce a line, but an address, a card or anything else as well."""
 FAX_WORDS: Final = phrases("""
     fax | facsimile | telefax | telecopy | télécopie | télécopieur | факс | 传真 | 傳真 | ファックス | ファクス | 팩스 | फैक्स | فاكس
 """)
 
 _FAX: Final = either(*FAX_WORDS)
-_PHONE: Final = either(*(word for word in PHONE_WORDS if word not in {"call", "contact", "reach", "text"}))
-_NEAREST: Final = re.compile(rf"(?P<fax>{_FAX})|(?P<phone>(?<![A-Za-z])(?:{_PHONE})(?![A-Za-z]))", re.IGNORECASE)
 _FAX_BEHIND: Final = re.compile(
     rf"\s{{0,2}}\(\s?(?:{_FAX}|f)\s?\)|\s(?:{_FAX})\b(?!\W{{0,4}}(?:\w+\W{{1,3}})?[+(\d])", re.IGNORECASE
 )
+FAX_REACH: Final = 64
+"""Characters between the word for a line and its number."""
 
 
-def is_fax(text: str, start: int, end: int) -> bool:
-    """Whether the telephone number at `text[start:end]` is for a fax: `(fax)` behind it, or the nearest word for a line
-    in the 64 characters before it."""
-    if _FAX_BEHIND.match(text, end):
-        return True
-    kinds = [match.lastgroup for match in _NEAREST.finditer(text, max(0, start - 64), start)]
-    return kinds[-1:] == ["fax"]
+def is_fax(text: str, announced: bool, end: int) -> bool:
+    """Whether the telephone number that ends at `end` is for a fax: the nearest word for a line before it says so, or
+    the one behind it."""
+    return announced or _FAX_BEHIND.match(text, end) is not None
 
 
 def _fax(text: str, end: int, found: list[Candidate]) -> None:
-    # Not a finding: an empty span tells the scan that telephone numbers must be looked at again.
+    # Not a finding: an empty span tells the scan where to look at telephone numbers again.
     found.append((end, end, Rank.HINT, Label.FAX))
-    _keyed_phone(text, end, found)
+    _announced_phone(text, end, found, Rank.KEYED)
 
 
 RECOGNIZERS: Final = (
     Recognizer("email", _email, (r"[^\s@]@",)),
     Recognizer("phone-nanp", _nanp, (r"\d{3}[)]?[-. /]{0,2}\d{3}[-. ]\d{4}\b",), digits=True),
     Recognizer("phone-international", _international, (r"\+\(?[1-9]", r"\b00[1-9]\d{0,2}[ .\-/(]"), digits=True),
-    Recognizer("phone-national", _national, (r"\b0\d{1,4}\)?[ ./-]\d{2,9}",), digits=True),
-    Recognizer("phone-keyed", _keyed_phone, words=PHONE_WORDS),
+    Recognizer("phone-national", _national, (r"\b0\d{1,4}\)?[ ./\n-]\d{2,9}\b",), digits=True),
+    Recognizer("phone-keyed", _phone_word, words=PHONE_WORDS),
+    Recognizer("phone-contact", _contact_word, words=CONTACT_WORDS),
     Recognizer("fax-keyed", _fax, words=FAX_WORDS),
 )

@@ -4,13 +4,13 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, either, phrases
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, phrases, touching, words
 
 _TIME: Final = (
     r"(?:(?:T|,? (?:at )?)\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\b\.?| ?Z\b| ?[+-]\d{2}:?\d{2}\b)?)?"
 )
 _NUMERIC: Final = re.compile(
-    r"(?<![\w.,])(?<!\d[-/])(?:"
+    r"(?<![\w.])(?<!\d[-/,])(?:"
     r"(?P<y>(?:18|19|20|21)\d{2})(?P<s>[-/. ])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})"
     r"|(?P<a>\d{1,2})(?P<s2>[-/.]\s?| )(?P<b>\d{1,2})(?P=s2)(?P<y2>(?:18|19|20|21)\d{2}|\d{2})"
     r")(?!\w)(?![-/]\d|\.\d)" + _TIME
@@ -18,146 +18,109 @@ _NUMERIC: Final = re.compile(
 
 
 def _numeric(text: str, end: int, found: list[Candidate]) -> None:
-    match = _NUMERIC.search(text, max(0, end - 12))
-    if match is None or match.start() >= end:
+    match = touching(_NUMERIC, text, end, 12, 40)
+    if match is None:
         return
-    if match["y"]:
-        plausible = 1 <= int(match["m"]) <= 12 and 1 <= int(match["d"]) <= 31
-    else:
-        first, second = sorted((int(match["a"]), int(match["b"])))
-        plausible = 1 <= first <= 12 and 1 <= second <= 31
-        if match["s2"] == "." and len(match["y2"]) == 2 and len(match["b"]) < 2:
-            plausible = False  # 1.2.30 is a version
-        if match["s2"] == " " and len(match["y2"]) == 2:
-            plausible = False
-    if plausible:
-        rank = Rank.SHAPE if (match["s"] or match["s2"]) != " " else Rank.HINT
-        found.append((*match.span(), rank, Label.DATE))
+    year, separator, month, day, first, separator2, second, year2 = match.groups()
+    if year is None:
+        separator, month, day = separator2, *sorted((first, second), key=int)
+        if len(year2) == 2 and (separator == " " or (separator == "." and len(second) == 1)):
+            return  # 1 2 30 is a list, 1.2.30 a version
+        if separator == "." and (int(second) > 12 or is_version(text, match.start())):
+            return  # with points, the day comes first
+    if 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
+        found.append((*match.span(), Rank.HINT if separator == " " else Rank.SHAPE, Label.DATE))
 
 
 _ISO_TIME: Final = re.compile(
-    r"(?<!\d)(?:19|20)\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])T\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?"
+    r"(?<!\d)(?:19|20)\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])T\d{2}:?\d{2}(?::?\d{2}(?:\.\d{1,9})?)?"
+    r"(?:Z|[+-]\d{2}:?\d{2})?"
 )
 
 
 def _iso_time(text: str, end: int, found: list[Candidate]) -> None:
-    match = _ISO_TIME.search(text, max(0, end - 14))
-    if match and match.start() < end:
+    match = touching(_ISO_TIME, text, end, 14, 24)
+    if match:
         found.append((*match.span(), Rank.CHECKED, Label.DATE))
 
 
-MONTHS: Final = phrases("""
-    january february march april may june july august september october november december | jan feb mar apr jun jul aug
-    sep sept oct nov dec | enero febrero marzo abril mayo junio julio agosto septiembre setiembre octubre noviembre
-    diciembre ene abr ago dic | janvier février fevrier mars avril mai juin juillet août aout septembre octobre novembre
-    décembre decembre janv févr avr juil déc | januar jänner februar feber märz maerz mai juni juli oktober dezember jän
-    mär okt dez | gennaio febbraio marzo aprile maggio giugno luglio settembre ottobre novembre dicembre gen mag giu lug
-    set ott | janeiro fevereiro março marco maio junho julho agosto setembro outubro novembro dezembro fev mai out |
-    januari februari maart april mei juni juli augustus oktober december mrt | stycznia lutego marca kwietnia maja
+_MONTHS: Final = frozenset(
+    words("""
+    january february march april may june july august september october november december  jan feb mar apr jun jul aug
+    sep sept oct nov dec  enero febrero marzo abril mayo junio julio agosto septiembre setiembre octubre noviembre
+    diciembre ene abr ago dic  janvier février fevrier mars avril mai juin juillet août aout septembre octobre novembre
+    décembre decembre janv févr avr juil déc  januar jänner februar feber märz maerz mai juni juli oktober dezember jän
+    mär okt dez  gennaio febbraio marzo aprile maggio giugno luglio settembre ottobre novembre dicembre gen mag giu lug
+    set ott  janeiro fevereiro março marco maio junho julho agosto setembro outubro novembro dezembro fev mai out
+    januari februari maart april mei juni juli augustus oktober december mrt  stycznia lutego marca kwietnia maja
     czerwca lipca sierpnia września października listopada grudnia styczeń luty marzec kwiecień maj czerwiec lipiec
-    sierpień wrzesień październik listopad grudzień | ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim
-    kasım aralık | januari februari mars maj augusti | ledna února března dubna května června července srpna září října
-    listopadu prosince leden únor březen duben květen červen červenec srpen říjen prosinec | января февраля марта апреля
+    sierpień wrzesień październik listopad grudzień  ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim
+    kasım aralık  januari februari mars maj augusti  ledna února března dubna května června července srpna září října
+    listopadu prosince leden únor březen duben květen červen červenec srpen říjen prosinec  января февраля марта апреля
     мая июня июля августа сентября октября ноября декабря январь февраль март апрель май июнь июль август сентябрь
-    октябрь ноябрь декабрь янв фев апр авг сен сент окт ноя дек | січня лютого березня квітня травня червня липня серпня
-    вересня жовтня листопада грудня | ianuarie februarie martie aprilie iunie iulie septembrie octombrie noiembrie
-    decembrie | január február március április május június július augusztus szeptember október | tammikuuta helmikuuta
-    maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta | marts |
-    ιανουαρίου φεβρουαρίου μαρτίου απριλίου μαΐου ιουνίου ιουλίου αυγούστου σεπτεμβρίου οκτωβρίου νοεμβρίου δεκεμβρίου |
-    जनवरी फ़रवरी फरवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर अक्टूबर नवंबर दिसंबर | يناير فبراير مارس أبريل مايو يونيو
+    октябрь ноябрь декабрь янв фев апр авг сен сент окт ноя дек  січня лютого березня квітня травня червня липня серпня
+    вересня жовтня листопада грудня  ianuarie februarie martie aprilie iunie iulie septembrie octombrie noiembrie
+    decembrie  január február március április május június július augusztus szeptember október  tammikuuta helmikuuta
+    maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta  marts
+    ιανουαρίου φεβρουαρίου μαρτίου απριλίου μαΐου ιουνίου ιουλίου αυγούστου σεπτεμβρίου οκτωβρίου νοεμβρίου δεκεμβρίου
+    जनवरी फ़रवरी फरवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर अक्टूबर नवंबर दिसंबर  يناير فبراير مارس أبريل مايو يونيو
     يوليو أغسطس سبتمبر أكتوبر نوفمبر ديسمبر
 """)
-_MONTH_WORDS: Final = sorted({word for line in MONTHS for word in line.split()}, key=len, reverse=True)
-_MONTH: Final = "(?:" + "|".join(map(re.escape, _MONTH_WORDS)) + r")(?![^\W\d_])\.?"
-_YEAR: Final = r"(?:(?:18|19|20|21)\d{2}|['’]\d{2})(?!\d|[-/]\d)"
-_DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|º|°|ª|er|\.º|\.)?"
-_OF: Final = r"(?:[ \n.,-]{0,3}(?:of|de|del|di|do|den|of the)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
-_MONTH_FIRST: Final = re.compile(
-    rf"(?<![^\W\d_])(?P<month>{_MONTH})(?:"
-    rf"[ \n.,-]{{1,3}}(?:the )?{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?(?![\d:%]|\.\d)(?:{_OF},?[ \n]?{_YEAR}(?:{_TIME}))?"
-    rf"|{_OF},?[ \n]?{_YEAR})(?!\w)",
-    re.IGNORECASE,
-)
-_DAY_FIRST: Final = re.compile(
-    rf"(?<![\w.,/:$€£])(?<!\d-)(?:the )?{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?{_OF}(?P<month>{_MONTH})(?:{_OF},?[ \n]?{_YEAR}(?: ?(?:г\.|года|р\.))?|[ -]\d{{2}}(?![\d:.%]))?(?!\w)",
-    re.IGNORECASE,
 )
 _EVERYDAY: Final = frozenset(
-    [
-        "may",
-        "mar",
-        "march",
-        "set",
-        "out",
-        "gen",
-        "mag",
-        "ago",
-        "sen",
-        "mart",
-        "mai",
-        "mei",
-        "maj",
-        "mars",
-        "dec",
-        "dic",
-        "dez",
-        "jun",
-        "juni",
-        "ene",
-        "lug",
-        "giu",
-        "ott",
-        "abr",
-        "sep",
-        "sept",
-        "apr",
-        "aug",
-        "jan",
-    ]
+    words("""
+    may mar march set out gen mag ago sen mart mai mei maj mars dec dic dez jun juni ene lug giu ott abr sep sept apr
+    aug jan
+""")
 )
-# Words that are months only next to a number which must be a day: "may 5 patients", "mar 3".
-_AMBIGUOUS: Final = frozenset(
-    {
-        "may",
-        "mar",
-        "march",
-        "set",
-        "mart",
-        "mai",
-        "mei",
-        "out",
-        "gen",
-        "mag",
-        "dic",
-        "sen",
-        "marco",
-        "ago",
-        "dez",
-        "dec",
-        "jun",
-        "jan",
-        "ene",
-        "maj",
-        "mars",
-    }
+"""Months that are everyday words or parts of them: triggered, and believed, only with a number beside them."""
+
+_YEAR: Final = r"(?:(?:18|19|20|21)\d{2}|['’]\d{2})(?!\d|[-/]\d)"
+_DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|º|°|ª|er|\.º|\.)?(?!\w)"
+_DAYS: Final = rf"{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?"
+_OF: Final = r"(?:[ \n.,-]{0,3}(?:of|de|del|di|do|den|of the)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
+_DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,])(?:the )?{_DAYS}{_OF}\Z", re.IGNORECASE)
+_YEAR_BEHIND: Final = re.compile(
+    rf"\.?(?:{_OF},?[ \n]?{_YEAR}(?: ?(?:г\.|года|р\.))?{_TIME}|[ -]\d{{2}}(?![\w:.%]))", re.IGNORECASE
 )
+_DAY_BEHIND: Final = re.compile(
+    rf"\.?(?:[ \n.,-]{{1,3}}(?:the )?{_DAYS}(?![:%]|[.,]\d)(?:{_OF},?[ \n]?{_YEAR}{_TIME})?|{_OF},?[ \n]?{_YEAR})(?!\w)",
+    re.IGNORECASE,
+)
+
+
+def _is_letter(char: str) -> bool:
+    # The vowel signs of Indic scripts are no letters to Python.
+    return char.isalpha() or "\u0900" <= char <= "\u0dff"
+
+
+_TELLING: Final = re.compile(r"\d{4}|\d(?:st|nd|rd|th)\b")
 
 
 def _named(text: str, end: int, found: list[Candidate]) -> None:
-    window = max(0, end - 32)
-    for expression in (_DAY_FIRST, _MONTH_FIRST):
-        match = expression.search(text, window, min(len(text), end + 40))
-        if match and match.start() < end:
-            word = match["month"].rstrip(".").lower()
-            # "5 may be enough", "may 10 patients": lower case and nothing but one number says nothing
-            if (
-                word in _AMBIGUOUS
-                and match["month"][0].islower()
-                and not re.search(r"\d{4}|\d(?:st|nd|rd|th)\b", match.group())
-            ):
-                continue
-            found.append((*match.span(), Rank.SHAPE, Label.DATE))
-            return
+    """A month by name, with a day before or behind it, or a year behind it."""
+    floor = max(0, end - 32)
+    word_end = end
+    while word_end > floor and not _is_letter(text[word_end - 1]):
+        word_end -= 1
+    start = word_end
+    while start > floor and _is_letter(text[start - 1]):
+        start -= 1
+    while word_end < len(text) and word_end - start < 16 and _is_letter(text[word_end]):
+        word_end += 1
+    word = text[start:word_end]
+    if word.lower() not in _MONTHS:
+        return
+    before = _DAY_BEFORE.search(text, max(0, start - 20), start)
+    behind = (_YEAR_BEHIND if before else _DAY_BEHIND).match(text, word_end)
+    if before is None and behind is None:
+        return
+    first = before.start() if before else start
+    last = behind.end() if behind else word_end + (text[word_end : word_end + 1] == "." and len(word) < 5)
+    # "5 may be enough", "may 10 patients": in lower case and with nothing but a small number it says nothing.
+    if word in _EVERYDAY and not _TELLING.search(text, first, last):
+        return
+    found.append((first, last, Rank.SHAPE, Label.DATE))
 
 
 _CJK: Final = re.compile(
@@ -166,8 +129,8 @@ _CJK: Final = re.compile(
 
 
 def _cjk(text: str, end: int, found: list[Candidate]) -> None:
-    match = _CJK.search(text, max(0, end - 12))
-    if match and match.start() < end and len(match.group()) > 2:
+    match = touching(_CJK, text, end, 12, 16)
+    if match and len(match.group()) > 2:
         found.append((*match.span(), Rank.SHAPE, Label.DATE))
 
 
@@ -186,8 +149,8 @@ _CUE: Final = re.compile(
 
 def _cued(text: str, end: int, found: list[Candidate]) -> None:
     """Month and day alone: only behind a word that leads to a date; 3/4 is a fraction and 120/80 a blood pressure."""
-    match = _MONTH_DAY.search(text, max(0, end - 5))
-    if match is None or match.start() >= end:
+    match = touching(_MONTH_DAY, text, end, 5, 16)
+    if match is None:
         return
     first, second = sorted((int(match["a"]), int(match["b"])))
     if 1 <= first <= 12 and 1 <= second <= 31 and _CUE.search(text, max(0, match.start() - 24), match.start()):
@@ -204,27 +167,29 @@ BIRTH_WORDS: Final = phrases("""
     родилась | д р | जन्म | जन्मतिथि | जन्म तिथि | تاريخ الميلاد | ولد | γεννηθείς | ημερομηνία γέννησης | sinh ngày |
     ngày sinh
 """)
-_BIRTH: Final = re.compile(
-    either(*BIRTH_WORDS)
-    + r"(?![a-z])[\"'\s:=*_|#>(.,)-]{0,6}(?:(?:is|was|on|in|the|am|el|día|le|il|em|op|den|w dniu|dnia|в|at|of|date|datum|/|ngày)\s{1,2}|<[^<>\n]{1,20}>|[\"':=]){0,4}(?:\w{2,9}day,? )?\Z",
+_TO_BIRTH: Final = re.compile(
+    r"[\"'\s:=*_|#>(.,)/-]{0,6}(?:(?:is|was|on|in|the|am|el|día|le|il|em|op|den|w dniu|dnia|в|at|of|date|datum|ngày|dd)[\s:]{1,2}"
+    r"|<[^<>\n]{1,20}>|[\"':=]){0,4}(?:\w{2,9}day,? )?",
     re.IGNORECASE,
 )
 _BIRTH_BEHIND: Final = re.compile(
-    r"[\"')\]]{0,2}\s?(?:\((?:dob|birth ?date|date of birth)\)|\s?(?:is|was) (?:(?:my|his|her|their|the) )?(?:dob|birthday|date of birth|birth ?date)|生まれ|出生|生|년생|doğumlu|रोज जन्म)",
+    r"[\"')\]]{0,2}\s?(?:\((?:dob|birth ?date|date of birth)\)|\s?(?:is|was) (?:(?:my|his|her|their|the) )?"
+    r"(?:dob|birthday|date of birth|birth ?date)|生まれ|出生|生|년생|doğumlu)",
     re.IGNORECASE,
 )
+BIRTH_REACH: Final = 40
+"""Characters between a word for birth and its date."""
 
 
-def is_birth(text: str, start: int, end: int) -> bool:
-    """Whether the date at `text[start:end]` is somebody's date of birth."""
-    before = _BIRTH.search(text, max(0, start - 48), start)
-    if before and (before.start() == 0 or not text[before.start() - 1].isalnum() or not text[before.start()].isascii()):
-        return True
-    return _BIRTH_BEHIND.match(text, end) is not None
+def is_birth(text: str, word_end: int, start: int, end: int) -> bool:
+    """Whether the date at `text[start:end]` is somebody's date of birth, when the nearest word for that before it ended
+    at `word_end`."""
+    leads = 0 <= start - word_end <= BIRTH_REACH and _TO_BIRTH.fullmatch(text, word_end, start)
+    return bool(leads) or _BIRTH_BEHIND.match(text, end) is not None
 
 
 def _birth(_text: str, end: int, found: list[Candidate]) -> None:
-    # Not a finding: an empty span tells the scan that dates must be looked at again.
+    # Not a finding: an empty span tells the scan where to look at dates again.
     found.append((end, end, Rank.HINT, Label.DATE_OF_BIRTH))
 
 
@@ -241,8 +206,8 @@ _AGED: Final = re.compile(
 
 
 def _age(text: str, end: int, found: list[Candidate]) -> None:
-    match = _AGE.search(text, max(0, end - 10))
-    if match and match.start() < end:
+    match = touching(_AGE, text, end, 10, 16)
+    if match:
         found.append((*match.span(), Rank.SHAPE, Label.AGE_OVER_89))
 
 
@@ -256,22 +221,30 @@ def _aged(text: str, end: int, found: list[Candidate]) -> None:
 
 
 def _ambiguous_triggers() -> tuple[str, ...]:
-    """Months that are everyday words or parts of them: only with a digit beside them."""
-    return tuple(rf"[^A-Za-z]{word}\.?,? \d" for word in sorted(_EVERYDAY)) + tuple(
-        rf"\d(?:st|nd|rd|th)?[ ./-](?:of |de )?{word}[^a-z]" for word in sorted(_EVERYDAY)
+    months = sorted(_EVERYDAY)
+    return (
+        *(rf"[^A-Za-z]{word}[.,\n -]{{1,3}}\d" for word in months),
+        *(rf"\d(?:st|nd|rd|th)?[\n ./-](?:of |de )?{word}[\x00-@\[-`{{-\x7f]" for word in months),
     )
 
 
 RECOGNIZERS: Final = (
     Recognizer(
-        "date-numeric", _numeric, (r"\b\d{1,4}(?:[-/.]\s?| )\d{1,2}(?:[-/.]\s?| )(?:\d{4}|\d{1,2})\b",), digits=True
+        "date-numeric",
+        _numeric,
+        (
+            r"\b\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
+            r"\b\d{1,2} \d{1,2} (?:18|19|20|21)\d{2}\b",
+            r"\b(?:18|19|20|21)\d{2} \d{1,2} \d{1,2}\b",
+        ),
+        digits=True,
     ),
     Recognizer("date-iso-time", _iso_time, (r"\b(?:19|20)\d{2}-?[01]\d-?[0-3]\dT\d",), digits=True),
     Recognizer(
         "date-named",
         _named,
         _ambiguous_triggers(),
-        tuple(word for word in _MONTH_WORDS if word not in _EVERYDAY),
+        tuple(word for word in sorted(_MONTHS) if word not in _EVERYDAY),
         caseless=True,
     ),
     Recognizer(

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, phrases
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, digit_count, phrases, words
 
 # What may stand between a keyword and its value: quotes and separators of prose, JSON, XML, YAML and SQL, and words
 # that say "here it comes". Possessive: never taken back, so the whole match is linear.
 _FILLER: Final = (
+    r"(?:[^\W\d_A-Za-z]{1,4})?+"  # the ending of an inflected word: номер телефона
     r"(?:[^\S\n]|[:=#\"'`*_|>~({\[,;\\“”‘’«»：（＝-]|\.(?!\d)|\)(?=\s?[:#])|\n(?=[^\S\n]{0,8}[\"'#]?[A-Za-z]{0,4}[-#]?\d)|"
-    r"(?:is|was|are|reads?|equals|being|as|no|nos|num|nr|nbr|number|numbers|code|value|of|for|the|my|his|her|its|their|your|our|a|an|and|to|on|file|"
-    r"id|ids|card|cards|record|full|new|old|current|primary|secondary|patient|patients|ending|in|with|under|following|listed|given|assigned|"
-    r"s|es|está|fue|el|la|de|del|di|da|do|n|nº|n°|núm|num\.|número|numero|numéro|nummer|nr\.|lautet|ist|est|e|é|è|du|des|le|"
-    r"номер|号码|号|番号|번호|नंबर|है|संख्या|رقم|是|为|は|は、)(?![A-Za-z0-9])|[№º°]|</?[^<>\n]{0,40}>){0,14}+"
+    r"(?i:is|was|are|reads?|equals|being|as|no|nos|num|nr|nbr|number|numbers|code|value|of|for|the|my|his|her|its|their|"
+    r"your|our|a|an|and|to|on|file|id|ids|card|cards|record|full|new|old|current|primary|secondary|patient|patients|ending|"
+    r"in|with|under|following|listed|given|assigned|s|es|está|fue|el|la|de|del|di|da|do|n|nº|n°|núm|num\.|número|numero|"
+    r"numéro|nummer|nr\.|lautet|ist|est|e|é|è|du|des|le|номер|号码|号|番号|번호|नंबर|है|संख्या|رقم|是|为|は|は、)(?![A-Za-z0-9])|"
+    r"[№º°]|</?[^<>\n]{0,40}>){0,14}+"
 )
 
 _IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}[-_/. ]{0,1}[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
@@ -52,6 +54,7 @@ class Keyed:
     backwards: bool = True
     """Whether a value may stand before the keyword."""
     shapes: tuple[str, ...] = ()
+    rank: Rank = Rank.KEYED
 
     def recognizer(self) -> Recognizer:
         """The recogniser that this describes."""
@@ -60,39 +63,46 @@ class Keyed:
 
 def _confirmation(kind: Keyed) -> Confirm:
     ahead = re.compile(_FILLER + kind.value)
-    label, fewest, backwards = kind.label, kind.fewest_digits, kind.backwards
+    label, rank, enough = kind.label, kind.rank, digit_count(kind.fewest_digits)
+    enough_behind = digit_count(max(kind.fewest_digits, 4)) if kind.backwards else None
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
         match = ahead.match(text, end)
-        if match and _is_identifier(match, end, fewest):
-            found.append((*match.span("v"), Rank.KEYED, label))
-            return
-        match = _BEHIND.search(text, max(0, end - 72), _word_start(text, end)) if backwards else None
-        if match and _is_identifier(match, 0, max(fewest, 4)):
-            found.append((*match.span("v"), Rank.KEYED, label))
+        if match:
+            value = match["v"]
+            # A value that begins with a letter right behind the keyword only makes it a longer word.
+            glued = match.start("v") == end and value[0].isalpha()
+            if enough.fullmatch(value) and not glued and not _NO_IDENTIFIER.fullmatch(value):
+                found.append((*match.span("v"), rank, label))
+                return
+        if enough_behind:
+            start = _word_start(text, end)
+            if text[max(0, start - 1) : start] in _LEADS or text[max(0, start - 8) : start].endswith(_OWNERS):
+                match = _BEHIND.search(text, max(0, start - 60), start)
+                if match and enough_behind.fullmatch(match["v"]) and not _NO_IDENTIFIER.fullmatch(match["v"]):
+                    found.append((*match.span("v"), rank, label))
 
     return confirm
 
 
+_LEADS: Final = frozenset("(")
+_OWNERS: Final = tuple(f" {word} " for word in words("is was my the his her their your our as a ist est es"))
+"""What stands before a keyword that explains the value before it."""
+
+
 def _word_start(text: str, end: int) -> int:
-    """Where the keyword that ends at `end` begins, roughly: its last words, back to a bracket or a small word."""
+    """Where the keyword that ends at `end` begins, roughly: its last word."""
     start = end
     while start > 0 and end - start < 24 and (text[start - 1].isalpha() or text[start - 1] in "'_-"):
         start -= 1
     return start
 
 
-def _is_identifier(match: re.Match[str], keyword_end: int, fewest: int) -> bool:
-    value = match.group("v")
-    if match.start("v") == keyword_end and value[0].isalpha():
-        return False  # the keyword was the head of a longer word
-    return sum(char.isdigit() for char in value) >= fewest and _NO_IDENTIFIER.fullmatch(value) is None
-
-
 _PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}){0,2}+)(?![A-Za-z0-9])"
 _SERIAL: Final = (
     r"(?P<v>\(01\)\d{14}(?:\(\d{2,3}\)[A-Za-z0-9]{1,20}){0,4}|(?:[0-9A-Fa-f]{2}[:-]){5,7}[0-9A-Fa-f]{2}"
-    r"|(?=[A-Za-z]{0,8}[-_/.]?[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){2,39}+)(?![A-Za-z0-9@])"
+    r"|(?=[A-Za-z]{0,8}[-_/.]?[A-Za-z]{0,8}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){2,39}+"
+    r"|[A-Z0-9]{10,24})(?![A-Za-z0-9@])"
 )
 _SSN_VALUE: Final = (
     r"(?P<v>\d{3}[-. \n]{0,2}\d{2}[-. \n]{0,2}\d{4}|(?:[xX*•#]{3}[- ]?[xX*•#]{2}[- ]?)\d{4})(?![\d@])(?!-\d)"
@@ -189,6 +199,7 @@ KEYED: Final = (
             일련번호 | серийный номер | серийный № | सीरियल नंबर
         """),
         _SERIAL,
+        fewest_digits=0,
         backwards=False,
     ),
     Keyed(
@@ -230,7 +241,7 @@ KEYED: Final = (
             पासपोर्ट | पैन | जाति | جواز السفر | رقم الهوية | CMND | CCCD
         """),
     ),
-    Keyed(Label.UNIQUE_ID, (), fewest_digits=4, backwards=False, shapes=(r"[^A-Za-z0-9]ID\b",)),
+    Keyed(Label.UNIQUE_ID, (), fewest_digits=4, backwards=False, shapes=(r"[^A-Za-z0-9]ID\b",), rank=Rank.LIKELY),
     Keyed(
         Label.SSN,
         phrases("""

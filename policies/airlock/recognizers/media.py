@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, touching
 
 _EXTENSIONS: Final = "jpe?g|png|heic|heif|gif|bmp|tiff?|webp|dcm|dicom|cr2|nef|raw|avif"
 _FILE_NAME: Final = re.compile(
@@ -19,8 +19,8 @@ _PERSONAL: Final = re.compile(
 
 
 def _file(text: str, end: int, found: list[Candidate]) -> None:
-    match = _FILE_NAME.search(text, max(0, end - 96))
-    if match and match.start() < end and _PERSONAL.search(match.group()):
+    match = touching(_FILE_NAME, text, end, 96, 4)
+    if match and _PERSONAL.search(match.group()):
         found.append((*match.span(), Rank.SHAPE, Label.PHOTO_ID))
 
 
@@ -39,8 +39,8 @@ _TEMPLATE: Final = re.compile(
 
 
 def _template(text: str, end: int, found: list[Candidate]) -> None:
-    match = _TEMPLATE.search(text, max(0, end - 12))
-    if match and match.start() < end:
+    match = touching(_TEMPLATE, text, end, 12, 80)
+    if match:
         found.append((*match.span(), Rank.SHAPE, Label.BIOMETRIC))
 
 

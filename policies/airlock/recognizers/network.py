@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, touching
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}\Z")
 _REST: Final = re.compile(r"[^\s\0<>\"'`|\\^{}“”‘’«»。，、；：！？（）「」【】]{1,4096}")
@@ -56,17 +56,18 @@ def _host_and_path(text: str, end: int, found: list[Candidate]) -> None:
 
 
 _V4: Final = re.compile(r"(?<![\w.-])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?::\d{1,5}|/\d{1,2})?(?![\w-])(?!\.\d)")
-_VERSION_BEFORE: Final = re.compile(
-    r"(?:\bv|\bver|\bversion|\brelease|\bbuild|\bfirmware|\bsection|\bchapter|\bclause|§)\W{0,3}\Z", re.IGNORECASE
-)
 
 
 def _v4(text: str, end: int, found: list[Candidate]) -> None:
-    match = _V4.search(text, max(0, end - 15))
-    if match is None or match.start() >= end or not _is_host(match[1]):
+    match = touching(_V4, text, end, 15, 12)
+    if match is None:
         return
-    if not _VERSION_BEFORE.search(text, max(0, match.start() - 12), match.start()):
-        found.append((*match.span(), Rank.SHAPE, Label.IP_ADDRESS))
+    first, *others = map(int, match[1].split("."))
+    # Not "this network", loopback, multicast and masks: they are nobody's.
+    if first in {0, 127} or first > 223 or max(others) > 255:
+        return
+    if not is_version(text, match.start()):
+        found.append((*match.span(), Rank.CHECKED, Label.IP_ADDRESS))
 
 
 _V6: Final = re.compile(
@@ -76,8 +77,8 @@ _HEX_LETTERS_ONLY: Final = re.compile(r"[A-Fa-f:]+")
 
 
 def _v6(text: str, end: int, found: list[Candidate]) -> None:
-    match = _V6.search(text, max(0, end - 41))
-    if match is None or match.start() >= end:
+    match = touching(_V6, text, end, 41, 48)
+    if match is None:
         return
     address = match.group().split("%")[0].split("/")[0]
     if _is_host(address) and not _HEX_LETTERS_ONLY.fullmatch(address):
@@ -90,7 +91,7 @@ def _is_host(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or address.startswith("255."))
+    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast)
 
 
 _MAC: Final = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")

@@ -18,7 +18,7 @@ from stdnum.mx import curp
 
 from policies.airlock import checks
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, touching
 
 _SEPARATORS: Final = str.maketrans("", "", " -.\n/")
 
@@ -77,8 +77,8 @@ _CARD: Final = re.compile(
 
 
 def _card(text: str, end: int, found: list[Candidate]) -> None:
-    match = _CARD.search(text, max(0, end - 23))
-    if match is None or match.start() >= end:
+    match = touching(_CARD, text, end, 23, 8)
+    if match is None:
         return
     digits = match.group().translate(_SEPARATORS)
     if checks.is_card(digits):
@@ -102,8 +102,8 @@ _IBAN_BEFORE: Final = re.compile(r"iban\W{0,4}(?:\w+\W{1,3}){0,3}\Z", re.IGNOREC
 
 
 def _iban(text: str, end: int, found: list[Candidate]) -> None:
-    match = _IBAN.search(text, max(0, end - 20))
-    if match is None or match.start() >= end:
+    match = touching(_IBAN, text, end, 20, 60)
+    if match is None:
         return
     start = match.start()
     length = checks.iban_length(text[start : start + 2].upper())
@@ -139,7 +139,7 @@ _MBI: Final = re.compile(
 
 
 def _mbi(text: str, end: int, found: list[Candidate]) -> None:
-    match = _MBI.search(text, max(0, end - 13))
+    match = touching(_MBI, text, end, 13, 2)
     if match and match.end() == end:
         found.append((*match.span(), Rank.CHECKED, Label.HEALTH_PLAN_ID))
 
@@ -166,7 +166,7 @@ def _national(shape: str, valid: Callable[[str], bool], longest: int) -> Confirm
     expression = re.compile(rf"(?<![\w])(?<!\w[-./])(?:{shape})(?!\w)(?![-./]\w)")
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        match = expression.search(text, max(0, end - longest), end + 1)
+        match = touching(expression, text, end, longest, 1)
         if match and match.end() == end and valid(match.group()):
             found.append((*match.span(), Rank.CHECKED, Label.NATIONAL_ID))
 

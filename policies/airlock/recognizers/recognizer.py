@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from policies.airlock.labels import Label
 
@@ -15,6 +16,8 @@ class Rank(IntEnum):
     """A shape that many harmless things have."""
     SHAPE = 30
     """A shape that is rarely anything else."""
+    LIKELY = 40
+    """A shape beside a word that often announces it."""
     CHECKED = 50
     """A shape with a check digit that fits."""
     KEYED = 70
@@ -50,9 +53,50 @@ class Recognizer:
     """Whether `shapes` need a text with digits in a row (`scan.DIGITS`): the rest is spared from looking for them."""
 
 
+def touching(expression: re.Pattern[str], text: str, end: int, before: int, after: int) -> re.Match[str] | None:
+    """The first match that begins before `end` and does not end before it, looked for in at most `before` characters
+    up to there and `after` behind."""
+    stop = end + after
+    match = expression.search(text, max(0, end - before), stop)
+    while match is not None and match.end() < end:
+        match = expression.search(text, match.end(), stop)
+    return match if match is not None and match.start() < end else None
+
+
+def digit_count(fewest: int, most: int = 64) -> re.Pattern[str]:
+    """An expression whose `fullmatch` asks for that many digits, with anything between them; cheaper than counting."""
+    return re.compile(rf"(?:\D*\d){{{fewest},{most}}}\D*")
+
+
+_VERSION_WORDS: Final = (
+    "v",
+    "ver",
+    "version",
+    "versions",
+    "release",
+    "build",
+    "firmware",
+    "section",
+    "chapter",
+    "clause",
+    "§",
+)
+
+
+def is_version(text: str, start: int) -> bool:
+    """Whether the word before `start` makes numbers with points a version or a section, no address and no date."""
+    before = text[max(0, start - 14) : start].rstrip(" :.#=").lower().split()
+    return bool(before) and before[-1] in _VERSION_WORDS
+
+
 def phrases(text: str) -> tuple[str, ...]:
     """The phrases of `text`, which `|` divides; line breaks count as spaces."""
     return tuple(" ".join(phrase.split()) for phrase in text.split("|"))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of `text`."""
+    return tuple(text.split())
 
 
 def either(*words: str) -> str:

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, phrases
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, phrases, touching
 
 _PREFIXED: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-(?:ant-|proj-|or-|live-)?[A-Za-z0-9_-]{16,200}|gh[pousr]_[A-Za-z0-9]{30,80}|github_pat_\w{22,100}|glpat-[\w-]{18,60}|(?:AKIA|ASIA)[A-Z0-9]{16}"
@@ -18,8 +18,8 @@ _PREFIX_TRIGGER: Final = (
 
 
 def _prefixed(text: str, end: int, found: list[Candidate]) -> None:
-    match = _PREFIXED.search(text, max(0, end - 13))
-    if match and match.start() < end:
+    match = touching(_PREFIXED, text, end, 13, 7000)
+    if match:
         found.append((*match.span(), Rank.ENCLOSING, Label.SECRET))
 
 

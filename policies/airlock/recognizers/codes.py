@@ -1,0 +1,64 @@
+"""Postal codes that their surroundings or their letters give away, and coordinates."""
+
+import re
+from typing import Final
+
+from policies.airlock.labels import Label
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, touching
+
+STATES: Final = (
+    "AL|AK|AZ|AR|CA|CO|CT|DC|DE|FL|GA|HI|IA|ID|IL|IN|KS|KY|LA|MA|MD|ME|MI|MN|MO|MS|MT|NC|ND|NE|NH|NJ|NM|NV|NY|OH|OK|OR|"
+    "PA|RI|SC|SD|TN|TX|UT|VA|VT|WA|WI|WV|WY|PR|VI|GU|AS|MP|FM|MH|PW|AA|AE|AP"
+)
+"""USPS Publication 28, appendix B: states, territories and the armed forces."""
+
+_STATE_ZIP: Final = re.compile(rf"(?<![A-Za-z])(?:{STATES})[ ,]{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)(?![\w-])")
+_ZIP_PLUS_4: Final = re.compile(r"(?<![\w.])(?<!\w[-/])(?P<v>\d{5}-\d{4})(?![\w-])(?!\.\d)")
+_LETTERED: Final = re.compile(
+    # United Kingdom (with its space: without it, half of all part numbers match), Canada
+    r"(?<![A-Za-z0-9])(?P<v>(?:[A-PR-UWYZ](?:\d{1,2}|[A-HK-Y]\d|[A-HK-Y]\d\d|\d[A-HJKPS-UW]|[A-HK-Y]\d[A-Z])|GIR) "
+    r"\d[A-Z]{2}|[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d)(?![A-Za-z0-9])"
+)
+
+
+def _postal(expression: re.Pattern[str], before: int) -> Confirm:
+    def confirm(text: str, end: int, found: list[Candidate]) -> None:
+        match = touching(expression, text, end, before, 12)
+        if match:
+            found.append((*match.span("v"), Rank.SHAPE, Label.ZIP_CODE))
+
+    return confirm
+
+
+_DECIMAL_PAIR: Final = re.compile(
+    r"(?<![\w.])[-+]?(?P<lat>\d{1,2}\.\d{3,12})°?\s?[NS]?\s?[,;/ ]\s?(?:\"?\w{2,9}\"?\s?[:=]\s?)?"
+    r"[-+]?(?P<lon>1?\d{1,2}\.\d{3,12})°?\s?[EWO]?(?![\w.]\w)"
+)
+_ARC: Final = r"\d{1,3}\s?°\s?\d{1,2}\s?['′’]\s?(?:\d{1,2}(?:\.\d+)?\s?(?:\"|″|”|'')\s?)?[NSEWO]"
+_SEXAGESIMAL: Final = re.compile(rf"{_ARC}(?:[ ,/]{{0,3}}{_ARC})?")
+
+
+def _decimal(text: str, end: int, found: list[Candidate]) -> None:
+    match = touching(_DECIMAL_PAIR, text, end, 36, 16)
+    if match and float(match["lat"]) <= 90 and float(match["lon"]) <= 180:
+        found.append((*match.span(), Rank.SHAPE, Label.GEO_COORD))
+
+
+def _sexagesimal(text: str, end: int, found: list[Candidate]) -> None:
+    match = touching(_SEXAGESIMAL, text, end, 24, 40)
+    if match:
+        found.append((*match.span(), Rank.SHAPE, Label.GEO_COORD))
+
+
+RECOGNIZERS: Final = (
+    Recognizer("zip-state", _postal(_STATE_ZIP, 14), (r"[A-Z]{2},? \d{5}\b",)),
+    Recognizer("zip-plus-4", _postal(_ZIP_PLUS_4, 10), (r"\b\d{5}-\d{4}\b",), digits=True),
+    Recognizer("zip-letters", _postal(_LETTERED, 8), (r"[A-Z]\d[A-Z\d]?[ -]?\d[A-Z][A-Z\d]\b",)),
+    Recognizer(
+        "geo-decimal",
+        _decimal,
+        (r"\d{1,2}\.\d{3,12}(?:°)?\s?[NS]?\s?[,;/ ]\s?(?:\"?\w{2,9}\"?\s?[:=]\s?)?[-+]?1?\d{1,2}\.\d{3}",),
+        digits=True,
+    ),
+    Recognizer("geo-sexagesimal", _sexagesimal, (r"\d°\s?\d{1,2}\s?(?:'|′|’)",)),
+)
