@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 # A keyword of up to four letters stands within many words ("tel" in "hotel"): the matcher must see its edges.
 _SHORT: Final = 4
 _LEFT: Final = r"[^A-Za-z0-9]"
-_RIGHTS: Final = (r"""[ :#="'._*\t\n,)/0-9-]""", "：")
+_RIGHTS: Final = (r"""[ :#="'._*\t\n,)(/0-9<>;|\]\[-]""", "：")
 
 # What calls for `normalise.normalise`. Bytes of UTF-8: the matcher knows no characters.
 _ODD: Final = (
@@ -49,14 +49,14 @@ _ENTITIES: Final = phrases(
 )
 DAMAGE: Final = (
     rf"[0-9](?:{_ODD})+[0-9A-Za-z(+]",
-    rf"[A-Za-z+):](?:{_ODD})+[0-9]",
+    rf"[A-Za-z+):.,/](?:{_ODD})+[0-9]",
     rf"@[0-9A-Za-z.-]*(?:{_ODD})[0-9A-Za-z]",
     rf"[A-Za-z0-9](?:{_ODD})[A-Za-z0-9.]*@",
     *INVISIBLE,  # as they are: a class around them makes the whole database a quarter slower
     r"\xef\xbc[\x90-\x99\xa0-\xba]|\xef\xbd[\x81-\x9a]",  # full-width digits, letters and @
     r"&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});",
     *(rf"&{name};" for name in _ENTITIES),
-    r"[0-9A-Za-z]%(?:2[0BbDdEeFf89]|40|3[0-9Aa])[0-9A-Za-z%(+-]|%2[Bb][0-9]",
+    r"[0-9A-Za-z),.]%(?:2[0BbDdEeFf89]|40|3[0-9Aa])[0-9A-Za-z%(+-]|%2[Bb][0-9]",
     *(
         rf"\{opener}{space}{word}{space}\{closer}"
         for word in ("at", "AT", "At", "arroba", "dot", "DOT", "Dot", "punto", "punkt", "point", "ponto")
@@ -66,6 +66,7 @@ DAMAGE: Final = (
     r"[A-Za-z0-9] (?:dot|DOT) (?:com|org|net|edu|gov|io|co|de|fr|uk|us|es|it|ru|in)\b",
     r"[0-9A-Za-z]-[ \t]{0,4}\r?\n[ \t]{0,4}[0-9A-Za-z]",
     r"\S @ \S \S",
+    r": : [0-9A-Fa-f]",
     r"[A-Za-z]   [0-9] |[0-9]   [A-Za-z] ",
 )
 
@@ -84,7 +85,7 @@ def _hex(data: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in data)
 
 
-SPACED: Final = r"\S \S \S \S \S \S"
+SPACED: Final = (r"\S \S \S \S \S \S", r"[0-9](?:(?: |   )[0-9]){3}")
 """Damage that only counts beside digits: `1 2 3 - 4 5`."""
 
 # Superset of all shapes marked `digits`: six digits with thin separators, a numeric date, capitals beside digits.
@@ -107,7 +108,7 @@ class Matcher:
         digits: list[tuple[bytes, int, int]] = []
         words += [(_bytes(shape), NORMALISE, 0) for shape in (*DAMAGE, *_digits_of_other_scripts())]
         words += [(_bytes(shape), DIGITS, hyperscan.HS_FLAG_SINGLEMATCH) for shape in _IN_A_ROW]
-        digits.append((_bytes(SPACED), NORMALISE, 0))
+        digits += [(_bytes(shape), NORMALISE, 0) for shape in SPACED]
         for recognizer in recognizers:
             flags = hyperscan.HS_FLAG_CASELESS if recognizer.caseless else 0
             into = digits if recognizer.digits else words

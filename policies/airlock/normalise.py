@@ -42,6 +42,8 @@ def _same_length_table() -> dict[int, str]:
 
 _TABLE: Final = _same_length_table()
 
+_SPACED_OUT: Final = r"(?=\s|[,;.!?)\]\"'](?:\s|$)|$)"
+"""Behind one character of many that stand apart: white space, or the punctuation that ends the sentence."""
 _REWRITES: Final = re.compile(
     r"(?P<gone>\u200b+)"
     r"|(?P<entity>&(?:#\d{2,6}|#[xX][0-9A-Fa-f]{2,5}|[A-Za-z]{2,8});)"
@@ -49,7 +51,7 @@ _REWRITES: Final = re.compile(
     r"|(?P<at>\s{0,3}[\[({<]\s?(?:at|AT|At|arroba|ät|chez)\s?[\])}>]\s{0,3}|(?<=\w)\s(?:at|AT)\s(?=[\w.-]+(?:\s(?:dot|DOT)\s|\.)\w))"
     r"|(?P<dot>\s{0,3}[\[({<]\s?(?:dot|DOT|Dot|punto|punkt|point|ponto)\s?[\])}>]\s{0,3}|(?<=\w)\s(?:dot|DOT)\s(?=\w))"
     r"|(?P<hyphen>(?<=[^\W_])-[ \t]{0,4}\r?\n[ \t]{0,4}(?=[^\W_]))"
-    r"|(?P<spaced>(?<!\S)\S(?:(?: |   )\S(?!\S)){5,})"
+    rf"|(?P<spaced>(?<![^\s=:(\"'\[])\S(?:(?: |   )\S{_SPACED_OUT}){{4,}}(?: |   )[^\W_]{_SPACED_OUT})"
 )
 
 

@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 Events = list[tuple[int, int]]
 
-_BEHIND_A_HEADER: Final = frozenset(DELIMITERS + '"\n')
+_BEHIND_A_HEADER: Final = frozenset(DELIMITERS + ")\n")
 """What may stand behind a keyword that heads a column."""
 _GAP: Final = b"\0"
 """Between texts that are scanned together, and at both ends: no trigger and no word reaches over it."""
@@ -107,7 +107,7 @@ class Scanner:
                 confirm(text, end, found)
             elif _is_whole_word(text, end - trailing - word, end - trailing):
                 confirm(text, end - trailing, found)
-                if end > tabled and text[end - trailing : end - trailing + 1] in _BEHIND_A_HEADER:
+                if end > tabled and text[end - trailing : end - trailing + 3].lstrip(" \"'`*")[:1] in _BEHIND_A_HEADER:
                     tabled = table(text, end - trailing, found)
             if len(found) > before and found[-1][2] >= Rank.CHECKED:
                 covered = found[-1][1]
@@ -151,6 +151,8 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
     head, tail = text[start], text[end - 1]
     if start and head.isascii() and head.isalnum():
         before = text[start - 1]
+        if before == "/" and text[start - 2 : start - 1] == "<":
+            return False  # a closing tag announces nothing
         if before == "-" and text[end : end + 1].isdigit() and text[start - 2 : start - 1].isalnum():
             return False  # a group of a number: 4dea-dea9-92bc
         if before.isascii() and before.isalnum() and not (before.islower() and head.isupper()):

@@ -13,7 +13,7 @@ _LOCAL_BACKWARDS: Final = re.compile(rf"[^{_EDGE}']([^{_EDGE}]{{0,62}}[^{_EDGE}'
 _LABEL = rf"[^{_EDGE}'.$+_](?:[^{_EDGE}'.$+]{{0,61}}[^{_EDGE}'.$+_-])?"
 _DOMAIN: Final = re.compile(
     rf"(?:{_LABEL}\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z]{{2,24}}(?![A-Za-z0-9_])|[^\x00-\x7f。，、；：！？（）]{{2,24}})"
-    r"|\[?(?:\d{1,3}\.){3}\d{1,3}\]?"
+    r"|\[(?:\d{1,3}\.){3}\d{1,3}\]"
 )
 _ASCII_TAIL: Final = re.compile(r"[A-Za-z0-9][!-~]*\Z")
 

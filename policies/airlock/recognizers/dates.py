@@ -140,7 +140,7 @@ _MONTH_DAY: Final = re.compile(
 )
 _CUE: Final = re.compile(
     r"(?<![^\W_])(?:on|since|seen|from|until|till|by|before|after|dated|date|dob|born|due|appt|appointment|admitted|discharged|visit|visited|started|begun|began|"
-    r"expires|expired|exp|closed|opened|scheduled|surgery|between|through|thru|as of|follow[ -]?up|f/u|dos|lmp|edd|implanted|filled|refilled|collected|drawn|"
+    r"expires|expired|exp|issued|d\.o\.b\.|from [^.\n]{3,16} to|closed|opened|scheduled|surgery|between|through|thru|as of|follow[ -]?up|f/u|dos|lmp|edd|implanted|filled|refilled|collected|drawn|"
     r"performed|signed|birthday|updated|received|faxed|am|el|le|il|em|den|vom|dal|du|desde|depuis|seit|fecha|datum|data|d/c|adm|week of)"
     r"(?: is| was|:| on| of| the| for)?[\s:=\"'(-]{1,4}(?:the )?(?:\d{1,2}/\d{1,2} ?(?:-|–|to|and|,|&) ?)?\Z",
     re.IGNORECASE,

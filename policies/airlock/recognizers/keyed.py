@@ -17,7 +17,8 @@ from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Re
 _FILLER: Final = (
     r"(?:[^\W\d_A-Za-z]{1,4})?+"  # the ending of an inflected word: номер телефона
     r"(?:[^\S\n]|[:=#\"'`*_|>~({\[,;\\“”‘’«»：（＝-]|\.(?!\d)|\)(?=\s?[:#])|\n(?=[^\S\n]{0,8}[\"'#]?[A-Za-z]{0,4}[-#]?\d)|"
-    r"(?i:is|was|are|reads?|equals|being|as|no|nos|num|nr|nbr|number|numbers|code|value|of|for|the|my|his|her|its|their|"
+    r"(?i:of (?:(?:the|my|his|her|their|our|this|that) )?[a-z]{2,16}(?:'s)?(?= is\b| was\b|:))|"
+    r"(?i:is|was|are|reads?|identifier|identification|equals|being|as|no|nos|num|nr|nbr|number|numbers|code|value|of|for|the|my|his|her|its|their|"
     r"your|our|a|an|and|to|on|file|id|ids|card|cards|record|full|new|old|current|primary|secondary|patient|patients|ending|"
     r"in|with|under|following|listed|given|assigned|s|es|está|fue|el|la|de|del|di|da|do|n|nº|n°|núm|num\.|número|numero|"
     r"numéro|nummer|nr\.|lautet|ist|est|e|é|è|du|des|le|номер|号码|号|番号|번호|नंबर|है|संख्या|رقم|是|为|は|は、)(?![A-Za-z0-9])|"
@@ -98,7 +99,7 @@ def _word_start(text: str, end: int) -> int:
     return start
 
 
-_PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}){0,2}+)(?![A-Za-z0-9])"
+_PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}(?![A-Za-z0-9])){0,2}+)(?![A-Za-z0-9])"
 _SERIAL: Final = (
     r"(?P<v>\(01\)\d{14}(?:\(\d{2,3}\)[A-Za-z0-9]{1,20}){0,4}|(?:[0-9A-Fa-f]{2}[:-]){5,7}[0-9A-Fa-f]{2}"
     r"|(?=[A-Za-z]{0,8}[-_/.]?[A-Za-z]{0,8}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){2,39}+"
@@ -136,7 +137,7 @@ KEYED: Final = (
             number | beneficiary | health plan | plan id | plan number | plan # | policy number | policy no | policy id
             | policy # | policy | group number | group no | group id | group # | insurance id | insurance number |
             insurance no | insurance policy | insurance # | insurance card | insurance member | insurance | insured id |
-            payer id | medicare | medicaid | medi cal | mbi | hicn | tricare | coverage id | enrollee id | enrollment id
+            payer id | medicare | medicaid | medi-cal | mbi | hicn | tricare | coverage id | enrollee id | enrollment id
             | hmo | ppo | claim number | claim no | claim id | claim # | health card | ohip | nass | nuss | afiliación |
             afiliado | póliza | seguridad social | tarjeta sanitaria | cip | versichertennummer | versicherungsnummer |
             krankenkasse | kvnr | policennummer | mutuelle | numéro d'adhérent | adhérent | tessera sanitaria |
@@ -214,7 +215,8 @@ KEYED: Final = (
             odcisk palca | parmak izi | 指纹 | 虹膜 | 人脸 | 声纹 | 指紋 | 虹彩 | 声紋 | 지문 | 홍채 | отпечаток | отпечаток пальца |
             биометрия | фингербиометрия | फिंगरप्रिंट
         """),
-        r"(?:(?:scan|template|hash|sample|signature|profile|data|file|ref|reference|print|match|matches|identifier|hash:|image)[\s:=#\"']{0,3}){0,3}(?P<v>(?=[A-Za-z]{0,8}[-_]?[A-Za-z]{0,4}\d|[0-9a-f]{16})[A-Za-z0-9](?:[A-Za-z0-9]|[-_:.](?=[A-Za-z0-9])){3,127}+={0,2})(?![A-Za-z0-9@])",
+        r"(?:(?:scan|template|hash|sample|signature|profile|data|file|ref|reference|print|match|matches|identifier|hash:|image)[\s:=#\"']{0,3}){0,3}(?P<v>(?=[A-Za-z]{0,8}[-_]?[A-Za-z]{0,8}\d|[0-9a-f]{16}|[A-Z]{2,5}-[A-Z0-9]{4})[A-Za-z0-9](?:[A-Za-z0-9]|[-_:.](?=[A-Za-z0-9])){3,127}+={0,2})(?![A-Za-z0-9@])",
+        fewest_digits=0,
         backwards=False,
     ),
     Keyed(
@@ -226,8 +228,8 @@ KEYED: Final = (
             | study number | study participant | trial id | site id | participant id | participant number | participant
             | subject id | subject number | subject no | subject | enrolment id | specimen id | specimen number |
             specimen | sample id | sample number | accession number | accession no | accession | barcode | reference
-            number | ref number | ref no | order id | prescription number | prescription no | rx number | rx # | unique
-            id | unique identifier | identifier | identification number | identification | id number | id no | id # | id
+            number | order id | prescription number | prescription no | rx number | rx # | unique
+            id | id
             card | national id | identity card | identity number | military id | dod id | service number | inmate number
             | inmate id | alien number | a number | uscis | visa number | voter id | donor id | tax id | taxpayer id |
             itin | ein | tin | pasaporte | nº de pasaporte | número de empleado | empleado | legajo | identificación |
@@ -241,6 +243,15 @@ KEYED: Final = (
             पासपोर्ट | पैन | जाति | جواز السفر | رقم الهوية | CMND | CCCD
         """),
     ),
+    Keyed(
+        Label.UNIQUE_ID,
+        phrases("""
+            unique identifier | identifier | identification number | identification | id number | id no | id # |
+            reference number | ref number | ref no | unique id
+        """),
+        rank=Rank.LIKELY,
+    ),
+    Keyed(Label.HEALTH_PLAN_ID, ("group",), fewest_digits=5, rank=Rank.LIKELY),
     Keyed(Label.UNIQUE_ID, (), fewest_digits=4, backwards=False, shapes=(r"[^A-Za-z0-9]ID\b",), rank=Rank.LIKELY),
     Keyed(
         Label.SSN,

@@ -16,6 +16,8 @@ _HEADER_CELL: Final = re.compile(r"[\s\"'*]*[^\W\d][\w \t./#()'*-]{0,48}[\s\"'*]
 _RULE: Final = re.compile(r"[\s|:-]+")
 _EMPTY: Final = frozenset({"", "-", "--", "na", "n/a", "none", "null", "nil", "unknown", "?", "tbd"})
 _IDENTIFIER: Final = digit_count(3)
+_LONG_IDENTIFIER: Final = digit_count(5)
+"""A column named just `id` counts rows, mostly."""
 _LEADING: Final = re.compile(r"\S+(?:[ ]\S*\d\S*){0,6}")
 _MONTH_AND_DAY: Final = re.compile(r"[^\W\d_]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?")
 _YEAR: Final = re.compile(r"\d{4}")
@@ -68,6 +70,9 @@ _FREE: Final = frozenset({Label.NAME, Label.ADDRESS, Label.LOCATION})
 def table(text: str, end: int, found: list[Candidate]) -> int:
     """Appends the cells of the table in whose header a keyword ends at `end`; where the table ends, or `end` when
     there is none."""
+    done = _insert(text, end, found)
+    if done > end:
+        return done
     first = text.rfind("\n", max(0, end - _LONGEST_LINE), end) + 1
     header_end = text.find("\n", end, end + _LONGEST_LINE)
     if header_end < 0:
@@ -76,7 +81,8 @@ def table(text: str, end: int, found: list[Candidate]) -> int:
     delimiter = max(DELIMITERS, key=header.count)
     cells = header.split(delimiter)
     if not _HEADER_CELL.fullmatch(cells[0]) and cells[0].strip():
-        cells[0] = cells[0].split()[-1]  # prose may end where the table begins
+        # Prose may end where the table begins.
+        cells[0] = "" if delimiter == "|" else cells[0].split()[-1]
     if len(cells) < 2 or not all(_HEADER_CELL.fullmatch(cell) for cell in cells if cell.strip()):
         return end
     columns = [Column(i, label) for i, cell in enumerate(cells) if (label := _HEADERS.get(_normal(cell)))]
@@ -154,4 +160,33 @@ def _is_value(label: Label, value: str) -> bool:
         return value[-1].isdigit() and _IDENTIFIER.fullmatch(value) is not None
     if label in {Label.EMAIL, Label.URL, Label.IP_ADDRESS}:
         return "." in value or ":" in value
-    return _IDENTIFIER.fullmatch(value) is not None
+    return (_LONG_IDENTIFIER if label is Label.UNIQUE_ID else _IDENTIFIER).fullmatch(value) is not None
+
+
+_COLUMNS: Final = re.compile(r"\(\s*([\w.`\"\[\]]+(?:\s*,\s*[\w.`\"\[\]]+)*)\s*\)\s*VALUES\s*", re.IGNORECASE)
+_TUPLE: Final = re.compile(r"\s*\(((?:'(?:[^']|'')*'|[^()'])*)\)\s*,?")
+_FIELD: Final = re.compile(r"\s*('(?:[^']|'')*'|[^,']*)\s*(?:,|$)")
+
+
+def _insert(text: str, end: int, found: list[Candidate]) -> int:
+    """The same for `INSERT INTO t (mrn, phone) VALUES ('...', '...'), (...)`."""
+    opening = text.rfind("(", max(0, end - 1024), end)
+    match = _COLUMNS.match(text, opening, end + 1024) if opening >= 0 else None
+    if match is None:
+        return end
+    labels = [_HEADERS.get(_normal(name)) for name in match[1].split(",")]
+    done = match.end()
+    while row := _TUPLE.match(text, done, done + _LONGEST_LINE):
+        done = row.end()
+        position = row.start(1)
+        for label in labels:
+            field = _FIELD.match(text, position, row.end(1))
+            if field is None:
+                break
+            start, stop = field.span(1)
+            if text[start] == "'":
+                start, stop = start + 1, stop - 1
+            if label and stop > start and _is_value(label, text[start:stop]):
+                found.append((start, stop, Rank.KEYED, label))
+            position = field.end()
+    return done
