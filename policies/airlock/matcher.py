@@ -121,7 +121,7 @@ class Matcher:
         self._digit_scratch: list[Any] = []
 
     def _word_triggers(self, recognizer: Recognizer, word: str) -> list[tuple[bytes, int, int]]:
-        forms = {word} if word.isascii() else {word, word.capitalize(), word.upper(), word.title()}
+        forms = {word} if word.isascii() else {word, word.capitalize(), word.upper(), word.title(), _unaccented(word)}
         spaced = {form.replace(" ", space) for form in forms for space in (" ", "_", "")}
         triggers = []
         for form in sorted(spaced):
@@ -145,6 +145,12 @@ class Matcher:
     def digits(self, data: bytes) -> list[tuple[int, int]]:
         """(end, id) of every digit shape, unordered."""
         return _scan(self._digits, self._digit_scratch, data)
+
+
+def _unaccented(word: str) -> str:
+    """As it is typed on a keyboard without accents; short words would become others."""
+    plain = unicodedata.normalize("NFD", word).encode("ascii", "ignore").decode()
+    return plain if len(plain) >= max(5, len(word)) else word
 
 
 def _scan(database: Any, scratches: list[Any], data: bytes) -> list[tuple[int, int]]:

@@ -31,8 +31,9 @@ def _postal(expression: re.Pattern[str], before: int) -> Confirm:
 
 
 _DECIMAL_PAIR: Final = re.compile(
-    r"(?<![\w.])[-+]?(?P<lat>\d{1,2}\.\d{3,12})°?\s?[NS]?\s?[,;/ ]\s?(?:\"?\w{2,9}\"?\s?[:=]\s?)?"
-    r"[-+]?(?P<lon>1?\d{1,2}\.\d{3,12})°?\s?[EWO]?(?![\w.]\w)"
+    # Four places and more: 8.102, 8.310 are thousands in half of the world.
+    r"(?<![\w.])[-+]?(?P<lat>\d{1,2}\.\d{4,12})°?\s?[NS]?\s?[,;/ ]\s?(?:\"?(?:lon|lng|long|longitude?)\"?\s?[:=]\s?)?"
+    r"[-+]?(?P<lon>1?\d{1,2}\.\d{4,12})°?\s?[EWO]?(?![\w.]\w)"
 )
 _ARC: Final = r"\d{1,3}\s?°\s?\d{1,2}\s?['′’]\s?(?:\d{1,2}(?:\.\d+)?\s?(?:\"|″|”|'')\s?)?[NSEWO]"
 _SEXAGESIMAL: Final = re.compile(rf"{_ARC}(?:[ ,/]{{0,3}}{_ARC})?")
@@ -57,7 +58,7 @@ RECOGNIZERS: Final = (
     Recognizer(
         "geo-decimal",
         _decimal,
-        (r"\d{1,2}\.\d{3,12}(?:°)?\s?[NS]?\s?[,;/ ]\s?(?:\"?\w{2,9}\"?\s?[:=]\s?)?[-+]?1?\d{1,2}\.\d{3}",),
+        (r"\d{1,2}\.\d{4,12}(?:°)?\s?[NS]?\s?[,;/ ]\s?(?:\"?\w{2,9}\"?\s?[:=]\s?)?[-+]?1?\d{1,2}\.\d{4}",),
         digits=True,
     ),
     Recognizer("geo-sexagesimal", _sexagesimal, (r"\d°\s?\d{1,2}\s?(?:'|′|’)",)),

@@ -48,7 +48,7 @@ _NATIONAL: Final = re.compile(
     r"(?<![\w.+-])\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?![\w])(?!\.\d)" + _EXTENSION, re.IGNORECASE
 )
 _NUMERIC_DATE: Final = re.compile(
-    r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)"
+    r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./-]\d)"
 )
 _AFTER_KEYWORD: Final = re.compile(
     r"(?:[^\S\n]|[:=#.,;()\[\]{}\"'*_|>~/\\-]|\n(?=\s{0,4}[+(\d])|(?:is|was|at|on|no|nos|num|nr|number|numbers|me|us|him|her|them|back|"

@@ -4,7 +4,16 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, phrases, touching, words
+from policies.airlock.recognizers.recognizer import (
+    Candidate,
+    Rank,
+    Recognizer,
+    digit_count,
+    is_version,
+    phrases,
+    touching,
+    words,
+)
 
 _TIME: Final = (
     r"(?:(?:T|,? (?:at )?)\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\b\.?| ?Z\b| ?[+-]\d{2}:?\d{2}\b)?)?"
@@ -78,7 +87,7 @@ _EVERYDAY: Final = frozenset(
 _YEAR: Final = r"(?:(?:18|19|20|21)\d{2}|['’]\d{2})(?!\d|[-/]\d)"
 _DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|º|°|ª|er|\.º|\.)?(?!\w)"
 _DAYS: Final = rf"{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?"
-_OF: Final = r"(?:[ \n.,-]{0,3}(?:of|de|del|di|do|den|of the)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
+_OF: Final = r"(?:[ \n.,-]{0,3}(?:of the year|of the|of|de l'année|del año|de|del|di|do|den)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
 _DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,])(?:the )?{_DAYS}{_OF}\Z", re.IGNORECASE)
 _YEAR_BEHIND: Final = re.compile(
     rf"\.?(?:{_OF},?[ \n]?{_YEAR}(?: ?(?:г\.|года|р\.))?{_TIME}|[ -]\d{{2}}(?![\w:.%]))", re.IGNORECASE
@@ -167,6 +176,11 @@ BIRTH_WORDS: Final = phrases("""
     родилась | д р | जन्म | जन्मतिथि | जन्म तिथि | تاريخ الميلاد | ولد | γεννηθείς | ημερομηνία γέννησης | sinh ngày |
     ngày sinh
 """)
+DATE_WORDS: Final = phrases("""
+    date of admission | admission date | date of discharge | discharge date | date of service | service date | visit date |
+    date of visit | appointment date | date of death | fecha de ingreso | fecha de alta | fecha | aufnahmedatum |
+    entlassungsdatum | date d'admission | date de sortie | data di ricovero | data de admissão | opnamedatum
+""")
 _TO_BIRTH: Final = re.compile(
     r"[\"'\s:=*_|#>(.,)/-]{0,6}(?:(?:is|was|on|in|the|am|el|día|le|il|em|op|den|w dniu|dnia|в|at|of|date|datum|ngày|dd)[\s:]{1,2}"
     r"|<[^<>\n]{1,20}>|[\"':=]){0,4}(?:\w{2,9}day,? )?",
@@ -177,6 +191,7 @@ _BIRTH_BEHIND: Final = re.compile(
     r"(?:dob|birthday|date of birth|birth ?date)|生まれ|出生|生|년생|doğumlu)",
     re.IGNORECASE,
 )
+_MANY_DIGITS: Final = digit_count(5)
 BIRTH_REACH: Final = 40
 """Characters between a word for birth and its date."""
 
@@ -188,9 +203,24 @@ def is_birth(text: str, word_end: int, start: int, end: int) -> bool:
     return bool(leads) or _BIRTH_BEHIND.match(text, end) is not None
 
 
-def _birth(_text: str, end: int, found: list[Candidate]) -> None:
+_DIGITS_AND_SLASHES: Final = re.compile(
+    r"[\"'\s:=*_|>-]{0,6}(?P<v>\d{1,5} ?[/.-]{1,2} ?\d{1,4}(?: ?[/.-]{1,2} ?\d{2,4})?)(?![\w/-])"
+)
+
+
+def _birth(text: str, end: int, found: list[Candidate]) -> None:
     # Not a finding: an empty span tells the scan where to look at dates again.
     found.append((end, end, Rank.HINT, Label.DATE_OF_BIRTH))
+    # However it is misspelt: 19/05 /1981, 16/018/1961
+    match = _DIGITS_AND_SLASHES.match(text, end)
+    if match:
+        found.append((*match.span("v"), Rank.LIKELY, Label.DATE_OF_BIRTH))
+
+
+def _dated(text: str, end: int, found: list[Candidate]) -> None:
+    match = _DIGITS_AND_SLASHES.match(text, end)
+    if match and _MANY_DIGITS.fullmatch(match["v"]):
+        found.append((*match.span("v"), Rank.LIKELY, Label.DATE))
 
 
 _AGE: Final = re.compile(
@@ -261,6 +291,7 @@ RECOGNIZERS: Final = (
     ),
     Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}\b",)),
     Recognizer("birth", _birth, words=BIRTH_WORDS),
+    Recognizer("date-field", _dated, words=DATE_WORDS),
     Recognizer("age", _age, (r"\b(?:9\d|1[01]\d)[ -]?(?:y|a|j|l|å|л|έ|ε|t|r|岁|歳|才|세|살|व|स|ع|س)",), caseless=True),
     Recognizer(
         "aged",

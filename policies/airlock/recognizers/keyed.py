@@ -26,7 +26,7 @@ _FILLER: Final = (
 )
 
 _IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}[-_/. ]{0,1}[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
-_SPACED_DIGITS: Final = r"(?:(?<=\d) (?=\d{1,8}(?![\w./-]\w|%|:))\d{2,8}){0,4}+"
+_SPACED_DIGITS: Final = r"(?:(?<=\d) (?=\d{1,12}(?![\w./-]\w|%|:))\d{2,12}){0,4}+"
 
 _NO_IDENTIFIER: Final = re.compile(
     r"(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d|\d+(?:st|nd|rd|th|mg|ml|mcg|kg|cm|mm|yo|bpm|am|pm|k|m|x)"
@@ -99,7 +99,7 @@ def _word_start(text: str, end: int) -> int:
     return start
 
 
-_PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}(?![A-Za-z0-9])){0,2}+)(?![A-Za-z0-9])"
+_PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)(?=(?:[A-ZÄÖÜ0-9][ -]?){4})[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}(?![A-Za-z0-9])){0,2}+)(?![A-Za-z0-9])"
 _SERIAL: Final = (
     r"(?P<v>\(01\)\d{14}(?:\(\d{2,3}\)[A-Za-z0-9]{1,20}){0,4}|(?:[0-9A-Fa-f]{2}[:-]){5,7}[0-9A-Fa-f]{2}"
     r"|(?=[A-Za-z]{0,8}[-_/.]?[A-Za-z]{0,8}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){2,39}+"
@@ -121,7 +121,7 @@ KEYED: Final = (
             record | patient number | patient no | hospital number | hospital no | hospital id | chart number | chart no
             | chart id | chart # | record number | record no | record id | record # | patient id | patient identifier |
             pat id | pid | patientid | unit number | case number | case no | encounter number | encounter id | visit
-            number | visit id | admission number | admission no | episode number | file number | nhc | historia clínica
+            number | visit id | admission number | admission no | episode number | file number | nhc | cipa | historia clínica
             | historia clinica | nº historia | número de historia | expediente | aktenzeichen | fallnummer |
             patientennummer | patienten nr | patienten id | ipp | nda | numéro de dossier | dossier | n° dossier |
             cartella clinica | prontuário | prontuario | patiëntnummer | numer pacjenta | dosya no | protokol no | 病历号 |
@@ -161,7 +161,7 @@ KEYED: Final = (
         Label.CERTIFICATE_NUMBER,
         phrases("""
             npi | dea | dea number | license | licence | license number | licence number | license no | driver's license
-            | drivers license | driver license | driving licence | driving license | dl | dl number | dl # | medical
+            | drivers license | driver license | driving licence | driving license | dl number | dl # | medical
             license | nursing license | rn license | state license | board certification | certificate | certificate
             number | certificate no | certificate # | certification | certification number | cert | cert no | cert # |
             credential | credential number | registration | registration number | registration no | gmc | gmc number |
@@ -172,6 +172,7 @@ KEYED: Final = (
             jazdy | ehliyet | 驾照 | 驾驶证 | 执业证 | 证书编号 | 運転免許 | 免許証番号 | 면허번호 | водительское удостоверение | права |
             лицензия | ड्राइविंग लाइसेंस | लाइसेंस
         """),
+        shapes=(r"[^A-Za-z0-9/]DL\b",),
         backwards=False,
     ),
     Keyed(
@@ -191,7 +192,7 @@ KEYED: Final = (
     Keyed(
         Label.DEVICE_SERIAL,
         phrases("""
-            serial | serial number | serial no | serial # | serialnumber | s/n | sn | device id | device identifier |
+            serial | serial number | serial no | serial # | serialnumber | sn | device id | device identifier |
             device number | device serial | device | imei | meid | udi | lot | lot number | implant | implant id |
             pacemaker | defibrillator | insulin pump | pump | model serial | mac address | mac | hardware id | asset tag
             | equipment id | machine id | número de serie | nº de serie | n° de serie | seriennummer | serien nr |
@@ -201,6 +202,7 @@ KEYED: Final = (
         """),
         _SERIAL,
         fewest_digits=0,
+        shapes=(r"[^A-Za-z0-9]S/N\b",),
         backwards=False,
     ),
     Keyed(
@@ -222,7 +224,7 @@ KEYED: Final = (
     Keyed(
         Label.UNIQUE_ID,
         phrases("""
-            passport | passport number | passport no | passport # | employee id | employee number | employee no |
+            episodio | episode | episode no | passport | passport number | passport no | passport # | employee id | employee number | employee no |
             employee # | emp id | badge | badge number | badge id | staff id | staff number | personnel number | payroll
             number | student id | student number | student no | student # | matriculation | user id | userid | study id
             | study number | study participant | trial id | site id | participant id | participant number | participant
@@ -251,7 +253,7 @@ KEYED: Final = (
         """),
         rank=Rank.LIKELY,
     ),
-    Keyed(Label.HEALTH_PLAN_ID, ("group",), fewest_digits=5, rank=Rank.LIKELY),
+    Keyed(Label.HEALTH_PLAN_ID, ("group", "plan", "health id"), fewest_digits=5, rank=Rank.LIKELY),
     Keyed(Label.UNIQUE_ID, (), fewest_digits=4, backwards=False, shapes=(r"[^A-Za-z0-9]ID\b",), rank=Rank.LIKELY),
     Keyed(
         Label.SSN,
