@@ -28,6 +28,7 @@ from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
 from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import CHUNKED, UNTIL_CLOSE, AnswerHead, RequestHead
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
 from sidecar.gathered import GatheredBody
 from sidecar.inspection import Inspected, inspect
@@ -88,6 +89,7 @@ class ExchangeRun:
         "_account",
         "_asks_again",
         "_body",
+        "_cited",
         "_client",
         "_connection",
         "_deadline",
@@ -138,6 +140,8 @@ class ExchangeRun:
         """Bytes of the bound on all held bodies that are ours, if it is inspected."""
         self._request_is_whole = False
         self._policies: PipelineRun | None = None
+        self._cited: CitedDocuments | None = None
+        """What the answer needs to cite the prompt as it came."""
         self._redacted = 0
         """How many identifiers were taken out."""
         self._effects: tuple[Effect, ...] = ()
@@ -259,6 +263,7 @@ class ExchangeRun:
         account.stream = inspected.stream
         account.findings = inspected.findings
         self._policies = inspected.policies
+        self._cited = inspected.cited
         verdict = inspected.verdict
         self._effects = verdict.effects
         match verdict:
@@ -361,12 +366,13 @@ class ExchangeRun:
             if restores or not head.content_encoding:
                 restore = self._restore if restores else None
                 try:
-                    self._reading = Reading(self._plan.dialect, head, restore, ends_by_close=length == UNTIL_CLOSE)
+                    by_close = length == UNTIL_CLOSE
+                    self._reading = Reading(self._plan.dialect, head, restore, self._cited, ends_by_close=by_close)
                 except MalformedAnswerError as error:
                     self._refuse(malformed_answer(error))
                     return
                 rendered = self._reading.rendered
-            if restores:
+            if self._reading is not None and (restores or head.status >= 400):  # an error loses the keys it quotes
                 size = UNKNOWN
                 self._holds_head = not head.is_stream
         if head.is_stream:

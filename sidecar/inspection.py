@@ -22,6 +22,7 @@ from policies.model import (
 )
 from policies.pipeline import PipelineRun
 from sidecar.account import NOTHING_FOUND
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import MalformedBodyError
 from sidecar.plan import Plan
 
@@ -41,6 +42,8 @@ class Inspected(NamedTuple):
     findings: Mapping[str, int]
     policies: PipelineRun | None
     """Sees the answer later. None when the body could not be read."""
+    cited: CitedDocuments | None
+    """What the answer needs to cite the prompt as it came."""
 
 
 def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixNanos) -> Inspected:
@@ -52,22 +55,22 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
     except MalformedBodyError as error:
         # Redaction on and a body that cannot be read with certainty: what was not read cannot be vouched for.
         deny = Deny(ResultCode.MALFORMED_REQUEST, 400, "aegis_malformed_body", str(error))
-        return Inspected(deny, b"", "", "", False, NOTHING_FOUND, None)
+        return Inspected(deny, b"", "", "", False, NOTHING_FOUND, None, None)
     subject = Exchange(
         exchange, peer, dialect.name, prompt.model, route.name, prompt.stream, now, prompt.unreadable, plan.conversation
     )
     policies = route.pipeline.open(subject)
     verdict = policies.request(prompt.segments, now)
-    content_type = ""
+    content_type, cited = "", None
     match verdict:
         case Forward():
             if verdict is not FORWARD_UNCHANGED:
-                body = prompt.rewrite(verdict)
+                body, cited = prompt.rewrite(verdict), prompt.cited(verdict)
         case Decoy(text=text):
             content_type, body = dialect.decoy(prompt, text, exchange)
         case Deny():
             body = b""
-    return Inspected(verdict, body, content_type, prompt.model, prompt.stream, policies.findings(), policies)
+    return Inspected(verdict, body, content_type, prompt.model, prompt.stream, policies.findings(), policies, cited)
 
 
 class Inspector:

@@ -3,6 +3,7 @@
 from policies.model import DialectName
 from sidecar.codecs.http1_head import AnswerHead
 from sidecar.codecs.inflate import Inflate, InflateError
+from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Dialect, MalformedAnswerError, Restore
 
 
@@ -11,12 +12,21 @@ class Reading:
 
     __slots__ = ("_answer", "_ends_by_close", "_inflate", "_is_stream", "_knows_its_end", "observed", "rendered")
 
-    def __init__(self, dialect: Dialect, head: AnswerHead, restore: Restore | None, *, ends_by_close: bool) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        head: AnswerHead,
+        restore: Restore | None,
+        cited: CitedDocuments | None,
+        *,
+        ends_by_close: bool,
+    ) -> None:
         """`ends_by_close`: whether the end of the connection is the only sign that the answer is whole.
 
         Raises MalformedAnswerError when it is compressed in a way that cannot be read.
         """
-        self._answer: Answer = dialect.answer(head.content_type, restore)
+        failed = head.status >= 400
+        self._answer: Answer = dialect.failed() if failed else dialect.answer(head.content_type, restore, cited)
         self.observed = self._answer.observed
         self._is_stream = head.is_stream
         self._ends_by_close = ends_by_close

@@ -14,7 +14,7 @@ from sidecar.codecs.sse import new_event
 from sidecar.dialects.lanes import MAX_LANES, Lane, Lanes
 from sidecar.dialects.leaves import members
 from sidecar.dialects.openai_notes import DONE
-from sidecar.dialects.restoring import Reading
+from sidecar.dialects.restoring import Texts
 
 _FIELDS: Final = {
     "content": (ChannelKind.TEXT, 0),
@@ -45,12 +45,12 @@ class ChatStream:
         """`[DONE]`."""
         return data.strip() == DONE
 
-    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one chunk."""
-        reading = Reading(ends_all=bool(event.get("error")))
+        texts = Texts(ends_all=bool(event.get("error")))
         choices = event.get("choices")
         if not isinstance(choices, list):
-            return reading
+            return texts
         self._latest = event
         for at, choice in enumerate(choices):
             index = choice_index(members(choice), at)
@@ -58,11 +58,11 @@ class ChatStream:
             self._note_tools(members(delta), index)
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
                 named = channel._replace(tool=self._tools.get((index, channel.sub), channel.tool))
-                reading.pieces.append((path, lanes.lane(named), text))
-            self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, reading)
+                texts.pieces.append((path, lanes.lane(named), text))
+            self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, texts)
             if members(choice).get("finish_reason"):
-                reading.ends.append(index)
-        return reading
+                texts.ends.append(index)
+        return texts
 
     def _note_tools(self, delta: Mapping[str, Json], choice: int) -> None:
         calls = delta.get("tool_calls")
@@ -81,20 +81,20 @@ class ChatStream:
 class ChatBody:
     """One whole chat completion."""
 
-    def read(self, body: Mapping[str, Json]) -> Reading:
+    def read(self, body: Mapping[str, Json]) -> Texts:
         """Every text of every choice."""
-        reading = Reading()
+        texts = Texts()
         choices = body.get("choices")
         cited = 0
         for at, choice in enumerate(choices if isinstance(choices, list) else []):
             message, index = members(choice).get("message"), choice_index(members(choice), at)
             path: Path = ("choices", at, "message")
-            reading.wholes += _texts(message, path, index)
-            cited += _citations(members(message), path, index, cited, reading)
-        return reading
+            texts.wholes += _texts(message, path, index)
+            cited += _citations(members(message), path, index, cited, texts)
+        return texts
 
 
-def _citations(said: Mapping[str, Json], path: Path, choice: int, cited: int, reading: Reading) -> int:
+def _citations(said: Mapping[str, Json], path: Path, choice: int, cited: int, texts: Texts) -> int:
     """Add titles and offsets of the citations in a message or delta; how many there are."""
     annotations = said.get("annotations")
     if not isinstance(annotations, list):
@@ -105,12 +105,12 @@ def _citations(said: Mapping[str, Json], path: Path, choice: int, cited: int, re
         title = citation.get("title")
         if isinstance(title, str):
             channel = Channel(ChannelKind.TEXT, choice, 1 + cited + at)
-            reading.wholes.append(((*where, "title"), channel, title))
+            texts.wholes.append(((*where, "title"), channel, title))
         for name in ("start_index", "end_index"):
             offset = citation.get(name)
             if isinstance(offset, int) and not isinstance(offset, bool):
                 content = Channel(ChannelKind.TEXT, choice)
-                reading.offsets.append(((*where, name), content, offset, name == "end_index"))
+                texts.offsets.append(((*where, name), content, offset, name == "end_index"))
     return len(annotations)
 
 

@@ -18,7 +18,7 @@ from sidecar.dialects.observing import FailedBody, Notes
 from sidecar.dialects.openai_embeddings import count_token_arrays
 from sidecar.dialects.openai_notes import DONE
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
-from sidecar.dialects.restoring import Reading
+from sidecar.dialects.restoring import Texts
 
 _OPAQUE: Final = frozenset(
     {"model", "object", "type", "role", "id", "item_id", "call_id", "tool_call_id", "tool_use_id", "file_id"}
@@ -80,11 +80,11 @@ class GenericStream:
         """`[DONE]`, which many servers copied from OpenAI."""
         return data.strip() == DONE
 
-    def read(self, event: Mapping[str, Json], _lanes: Lanes) -> Reading:
+    def read(self, event: Mapping[str, Json], _lanes: Lanes) -> Texts:
         """Every string of one event."""
         found = _texts(event, self._strings)
         self._strings += len(found)
-        return Reading(wholes=found)
+        return Texts(wholes=found)
 
     def extra_event(self, _lane: Lane, _text: str) -> bytes:
         """Nothing: whole strings leave nothing behind."""
@@ -94,9 +94,9 @@ class GenericStream:
 class GenericBody:
     """A JSON answer of any shape."""
 
-    def read(self, body: Mapping[str, Json]) -> Reading:
+    def read(self, body: Mapping[str, Json]) -> Texts:
         """Every string."""
-        return Reading(wholes=_texts(body, 0))
+        return Texts(wholes=_texts(body, 0))
 
 
 def _collect(body: Mapping[str, Json], leaves: Leaves) -> None:

@@ -14,7 +14,7 @@ from sidecar.codecs.sse import new_event
 from sidecar.dialects.cited import Quote
 from sidecar.dialects.lanes import MAX_LANES, Lane, Lanes
 from sidecar.dialects.leaves import Leaves, members
-from sidecar.dialects.restoring import Reading
+from sidecar.dialects.restoring import Texts
 
 _TOOL_USES: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 _SIGNED: Final = frozenset({"thinking", "redacted_thinking"})
@@ -43,26 +43,26 @@ class MessageStream:
         """Never: the end is a JSON event."""
         return False
 
-    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one event."""
-        reading = Reading()
+        texts = Texts()
         position = event.get("index")
         index = position if isinstance(position, int) else 0
         match event.get("type"):
             case "content_block_start":
-                self._start(members(event.get("content_block")), index, lanes, reading)
+                self._start(members(event.get("content_block")), index, lanes, texts)
             case "content_block_delta":
-                self._delta(members(event.get("delta")), index, lanes, reading)
+                self._delta(members(event.get("delta")), index, lanes, texts)
             case "content_block_stop":
-                reading.ends.append(index)
+                texts.ends.append(index)
             case "message_delta":
-                reading.wholes += _stopped(members(event.get("delta")), ("delta",))
+                texts.wholes += _stopped(members(event.get("delta")), ("delta",))
             case "message_stop" | "error":
-                reading.ends_all = True
+                texts.ends_all = True
             case _:
                 pass
-        reading.wholes = [(path, self._numbered(channel), text) for path, channel, text in reading.wholes]
-        return reading
+        texts.wholes = [(path, self._numbered(channel), text) for path, channel, text in texts.wholes]
+        return texts
 
     def extra_event(self, lane: Lane, text: str) -> bytes:
         """One more delta of the same block."""
@@ -77,7 +77,7 @@ class MessageStream:
         self._strings += 1
         return channel._replace(sub=self._strings)
 
-    def _start(self, block: Mapping[str, Json], index: int, lanes: Lanes, reading: Reading) -> None:
+    def _start(self, block: Mapping[str, Json], index: int, lanes: Lanes, texts: Texts) -> None:
         path: Path = ("content_block",)
         kind = block.get("type")
         if isinstance(kind, str) and kind in _TOOL_USES and len(self._tools) < MAX_LANES:
@@ -85,39 +85,39 @@ class MessageStream:
             self._tools[index] = name if isinstance(name, str) else ""
         text = block.get("text")
         if kind == "text" and isinstance(text, str):
-            reading.pieces.append(((*path, "text"), lanes.lane(Channel(ChannelKind.TEXT, index)), text))
+            texts.pieces.append(((*path, "text"), lanes.lane(Channel(ChannelKind.TEXT, index)), text))
             return
-        reading.wholes += _block(block, path, index)
+        texts.wholes += _block(block, path, index)
 
-    def _delta(self, delta: Mapping[str, Json], index: int, lanes: Lanes, reading: Reading) -> None:
+    def _delta(self, delta: Mapping[str, Json], index: int, lanes: Lanes, texts: Texts) -> None:
         kind = delta.get("type")
         if isinstance(kind, str) and kind in _DELTAS:
             name, channel = _DELTAS[kind]
             text = delta.get(name)
             if isinstance(text, str):
                 lane = lanes.lane(Channel(channel, index, 0, self._tools.get(index, "")))
-                reading.pieces.append((("delta", name), lane, text))
+                texts.pieces.append((("delta", name), lane, text))
         elif kind == "citations_delta":
             path: Path = ("delta", "citation")
-            reading.wholes += _leaves(delta.get("citation"), path, index)
+            texts.wholes += _leaves(delta.get("citation"), path, index)
             quote = _quote(delta.get("citation"), path)
-            reading.quotes += [quote] if quote is not None else []
+            texts.quotes += [quote] if quote is not None else []
 
 
 class MessageBody:
     """One whole message."""
 
-    def read(self, body: Mapping[str, Json]) -> Reading:
+    def read(self, body: Mapping[str, Json]) -> Texts:
         """Every text of every block."""
         content = body.get("content")
-        reading = Reading()
+        texts = Texts()
         for index, block in enumerate(content if isinstance(content, list) else []):
-            reading.wholes += _block(members(block), ("content", index), index)
+            texts.wholes += _block(members(block), ("content", index), index)
             citations = members(block).get("citations")
             if isinstance(citations, list):
-                reading.quotes += _quotes(citations, ("content", index, "citations"))
-        reading.wholes += _stopped(body, ())
-        return reading
+                texts.quotes += _quotes(citations, ("content", index, "citations"))
+        texts.wholes += _stopped(body, ())
+        return texts
 
 
 def _block(block: Mapping[str, Json], path: Path, index: int) -> list[Found]:

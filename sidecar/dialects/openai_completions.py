@@ -21,7 +21,7 @@ from sidecar.dialects.openai_notes import DONE, OpenAINotes
 from sidecar.dialects.plausible import token_count, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
 from sidecar.dialects.provider_errors import openai_error
-from sidecar.dialects.restoring import Reading
+from sidecar.dialects.restoring import Texts
 
 _OPAQUE: Final = frozenset({"model"})
 _encode: Final = msgspec.json.encode
@@ -86,21 +86,21 @@ class CompletionStream:
         """`[DONE]`."""
         return data.strip() == DONE
 
-    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one chunk."""
-        reading = Reading(ends_all=bool(event.get("error")))
+        texts = Texts(ends_all=bool(event.get("error")))
         choices = event.get("choices")
         if not isinstance(choices, list):
-            return reading
+            return texts
         self._latest = event
         for at, choice in enumerate(choices):
             index, text = choice_index(members(choice), at), members(choice).get("text")
             if isinstance(text, str):
                 lane = lanes.lane(Channel(ChannelKind.TEXT, index))
-                reading.pieces.append((("choices", at, "text"), lane, text))
+                texts.pieces.append((("choices", at, "text"), lane, text))
             if members(choice).get("finish_reason"):
-                reading.ends.append(index)
-        return reading
+                texts.ends.append(index)
+        return texts
 
     def extra_event(self, lane: Lane, text: str) -> bytes:
         """A chunk with this text, in the name of the answer it belongs to."""
@@ -112,16 +112,16 @@ class CompletionStream:
 class CompletionBody:
     """One whole completion."""
 
-    def read(self, body: Mapping[str, Json]) -> Reading:
+    def read(self, body: Mapping[str, Json]) -> Texts:
         """The text of every choice."""
-        reading = Reading()
+        texts = Texts()
         choices = body.get("choices")
         for at, choice in enumerate(choices if isinstance(choices, list) else []):
             text = members(choice).get("text")
             if isinstance(text, str):
                 channel = Channel(ChannelKind.TEXT, choice_index(members(choice), at))
-                reading.wholes.append((("choices", at, "text"), channel, text))
-        return reading
+                texts.wholes.append((("choices", at, "text"), channel, text))
+        return texts
 
 
 def _collect(body: Mapping[str, Json], leaves: Leaves) -> None:

@@ -31,7 +31,7 @@ _TRIAL_TEMPLATES: Final = 16
 
 
 @dataclass(slots=True)
-class Reading:
+class Texts:
     """What one event (or body) holds for the policies."""
 
     pieces: list[tuple[Path, Lane, str]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class StreamShape(Protocol):
     def is_end(self, data: bytes) -> bool:
         """Whether this is the end of the answer and no JSON (`[DONE]`)."""
 
-    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Reading:
+    def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one event."""
 
     def extra_event(self, lane: Lane, text: str) -> bytes:
@@ -69,7 +69,7 @@ class StreamShape(Protocol):
 class BodyShape(Protocol):
     """Where a dialect's JSON answer keeps its text."""
 
-    def read(self, body: Mapping[str, Json]) -> Reading:
+    def read(self, body: Mapping[str, Json]) -> Texts:
         """Every text of a whole answer; all of it as `wholes`."""
 
 
@@ -160,28 +160,28 @@ class RestoringStream:
         if self._shape.is_end(data.value):
             self._released += [*self._flushed(self._lanes.open()), unit]
             return
-        reading = self._shape.read(_event(data), self._lanes)
-        edits = self._edits(reading)
+        texts = self._shape.read(_event(data), self._lanes)
+        edits = self._edits(texts)
         self._released.append(with_data(unit, data, _edited(data.value, edits)) if edits else unit)
-        if len(data.spans) == 1 and reading.is_one_delta:
-            self._learn(unit, data, *reading.pieces[0][:2])
+        if len(data.spans) == 1 and texts.is_one_delta:
+            self._learn(unit, data, *texts.pieces[0][:2])
 
-    def _edits(self, reading: Reading) -> dict[Path, str | int]:
+    def _edits(self, texts: Texts) -> dict[Path, str | int]:
         """The strings that change; what the lanes that end here still held goes out first."""
         edits: dict[Path, str | int] = {}
-        ending = [lane for lane in self._lanes.open() if reading.ends_all or lane.channel.position in reading.ends]
-        last_piece = {lane: at for at, (_, lane, _) in enumerate(reading.pieces)} if ending else {}
+        ending = [lane for lane in self._lanes.open() if texts.ends_all or lane.channel.position in texts.ends]
+        last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces)} if ending else {}
         self._released += self._flushed(lane for lane in ending if lane not in last_piece)
-        for at, (path, lane, text) in enumerate(reading.pieces):
+        for at, (path, lane, text) in enumerate(texts.pieces):
             released = lane.release(text, last=lane in ending and last_piece[lane] == at)
             if released != text:
                 edits[path] = released
-        for path, channel, text in reading.wholes:
+        for path, channel, text in texts.wholes:
             released = self._lanes.whole(channel, text)
             if released != text:
                 edits[path] = released
-        _shift(reading, self._lanes, edits)
-        _place(reading, self._cited, edits)
+        _shift(texts, self._lanes, edits)
+        _place(texts, self._cited, edits)
         return edits
 
     def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
@@ -234,16 +234,16 @@ class RestoringBody:
         self._notes.body(body, self.observed)
         lanes = Lanes(self._restore)
         edits: dict[Path, str | int] = {}
-        reading = self._shape.read(tree)
-        if len({channel for _, channel, _ in reading.wholes}) != len(reading.wholes):
+        texts = self._shape.read(tree)
+        if len({channel for _, channel, _ in texts.wholes}) != len(texts.wholes):
             raise MalformedAnswerError("two texts claim to be the same one")
-        counted = {channel for _, channel, _, _ in reading.offsets}
-        for path, channel, text in reading.wholes:
+        counted = {channel for _, channel, _, _ in texts.offsets}
+        for path, channel, text in texts.wholes:
             released = lanes.whole(channel, text, counted=channel in counted)
             if released != text:
                 edits[path] = released
-        _shift(reading, lanes, edits)
-        _place(reading, self._cited, edits)
+        _shift(texts, lanes, edits)
+        _place(texts, self._cited, edits)
         self.observed.finished = True
         return _edited(body, edits) if edits else body
 
@@ -262,20 +262,20 @@ def _event(data: Data) -> Mapping[str, Json]:
     return event
 
 
-def _shift(reading: Reading, lanes: Lanes, edits: dict[Path, str | int]) -> None:
+def _shift(texts: Texts, lanes: Lanes, edits: dict[Path, str | int]) -> None:
     """Let the numbers that count characters follow the characters."""
-    for path, channel, offset, is_end in reading.offsets:
+    for path, channel, offset, is_end in texts.offsets:
         offsets = lanes.lane(channel).offsets
         moved = offset if offsets is None else offsets.at(offset, end=is_end)
         if moved != offset:
             edits[path] = moved
 
 
-def _place(reading: Reading, cited: CitedDocuments | None, edits: dict[Path, str | int]) -> None:
+def _place(texts: Texts, cited: CitedDocuments | None, edits: dict[Path, str | int]) -> None:
     """Let citations count characters of the documents that the application knows."""
     if cited is None:
         return
-    for quote in reading.quotes:
+    for quote in texts.quotes:
         placed = cited.place(quote, str(edits.get(quote.text_path, quote.text)))
         if placed is not None:
             edits[quote.start_path], edits[quote.end_path] = placed
