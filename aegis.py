@@ -25,6 +25,10 @@ COMMANDS = {
         "commands.simulate_model",
         "A stand-in model server: OpenAI and Anthropic shapes, JSON and SSE.",
     ),
+    "demo": (
+        "commands.demo",
+        "The whole product with a simulated model: prompts with PHI, and the proof.",
+    ),
     "up": (
         "commands.up",
         "The whole product in front of one model server, on this machine.",

@@ -1,27 +1,31 @@
 """What the demo found out about one exchange."""
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One leaf and why it stands in the log."""
+    """One verified leaf and what it commits to."""
 
     file: Path
     """The `.tlog-proof`."""
     index: int
     size: int
     """Leaves in the tree that the checkpoint signs."""
-    root: bytes
-    hashes: int
-    """Length of the inclusion path."""
+    root: str
+    """Hex."""
     origin: str
     result: str
     """What the leaf says of how the exchange ended."""
     revision: int
     """What the leaf says of the policy in force."""
-    leaf: bytes = field(repr=False)
+    findings: Mapping[str, int]
+    """What the opening of the leaf says was taken out."""
+    request_sha256: str
+    """What the opening of the leaf says left the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,12 @@ class Scene:
     """What came back to the application."""
     pieces: int
     """In how many pieces; 1: not streamed."""
-    proof: Proof | None = None
+    proof: Proof
 
     def failures(self) -> list[str]:
         """Why this is not what the product promises; empty: it is."""
-        found = [f"{value!r} reached the model" for value in self.identifiers if value in self.seen_body]
-        found += [f"{value!r} did not come back" for value in self.identifiers if value not in self.received]
-        if self.proof is None:
-            found.append("no proof of the exchange")
-        return [f"{self.title}: {failure}" for failure in found]
+        found = [f"{value} reached the model" for value in self.identifiers if value in self.seen_body]
+        found += [f"{value} did not come back" for value in self.identifiers if value not in self.received]
+        if self.proof.request_sha256 != hashlib.sha256(self.seen_body.encode()).hexdigest():
+            found.append("the audit leaf commits to other bytes than those that the model saw")
+        return found

@@ -6,6 +6,7 @@ from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -14,36 +15,43 @@ from commands.demo.scene import Proof, Scene
 _TOKEN: Final = re.compile(r"\[[A-Z_]+-[0-9A-HJKMNP-TV-Z]+\]")
 
 
-def scene_panel(scene: Scene) -> RenderableType:
+def scene_panel(number: int, scene: Scene) -> RenderableType:
     """One exchange in three columns, with its proof below."""
+    failures = scene.failures()
+    came = f"in {scene.pieces} pieces" if scene.pieces > 1 else "in one piece"
     table = Table.grid(padding=(0, 2), expand=True)
     for _ in range(3):
         table.add_column(ratio=1, overflow="fold")
-    came = f"in {scene.pieces} pieces" if scene.pieces > 1 else "in one piece"
     table.add_row(*(Text(head, "bold") for head in ("the application sent", "the model saw", f"came back, {came}")))
     table.add_row(
         _marked(scene.sent, scene.identifiers, "bold red"),
         _tokens(scene.seen),
         _marked(scene.received, scene.identifiers, "bold green"),
     )
-    parts: list[RenderableType] = [table, Text()]
-    parts.append(_proof(scene.proof) if scene.proof else Text("no proof", "bold red"))
-    failures = scene.failures()
-    parts += [Text(f"✗ {failure}", "bold red") for failure in failures]
+    parts = [table, Rule(style="dim"), _proof(scene.proof), *(Text(f"✗ {failure}", "bold red") for failure in failures)]
     return Panel(
-        Group(*parts), title=Text(scene.title, "bold"), title_align="left", border_style="red" if failures else "green"
+        Group(*parts),
+        title=Text(f"{number} · {scene.title}", "bold"),
+        title_align="left",
+        border_style="red" if failures else "green",
     )
 
 
 def _proof(proof: Proof) -> RenderableType:
-    text = Text()
-    text.append("✓ audit leaf ", "bold green")
-    text.append(f"#{proof.index} of {proof.size}: {proof.result}, policy revision {proof.revision}\n")
-    text.append("  stands in the tree of ", "dim").append(f"{proof.origin}, ")
-    text.append("root ", "dim").append(f"{proof.root.hex()[:32]}…\n")
-    text.append("  inclusion verified over ", "dim").append(f"{proof.hashes} hash{'es' * (proof.hashes != 1)} ")
-    text.append("and the log's signature: ", "dim").append(proof.file.name)
-    return text
+    taken = ", ".join(f"{label} {count}" for label, count in sorted(proof.findings.items()))
+    rows = (
+        (f"leaf #{proof.index} of {proof.size}", f"{proof.result}, policy revision {proof.revision}"),
+        ("its opening says", f"taken out: {taken}"),
+        ("bytes the model saw", f"SHA-256 {proof.request_sha256[:32]}…"),
+        ("in the tree", f"root {proof.root[:32]}…, signed by {proof.origin}"),
+        ("inclusion verified", proof.file.name),
+    )
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text.assemble(("✓ ", "bold green"), (name, "dim")), Text(value))
+    return table
 
 
 def _marked(text: str, values: Iterable[str], style: str) -> Text:

@@ -42,6 +42,11 @@ class Directory:
         return self.root / "sidecar"
 
     @property
+    def spool(self) -> Path:
+        """The sidecar's audit spools: leaves until they are durable, and their openings."""
+        return self.sidecar / "audit"
+
+    @property
     def logs(self) -> Path:
         """What the programs print."""
         return self.root / "logs"

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from commands.up.config import LOOPBACK, UpConfig
 from settings import Finding, SettingsError
@@ -33,6 +33,14 @@ def settled(config: UpConfig, *, give_way: bool = False) -> UpConfig:
     if findings:
         raise SettingsError(findings)
     return config.with_ports(ports)
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port if it can be had, or any free one."""
+    for port in (wanted, 0):
+        with suppress(OSError), socket.create_server((LOOPBACK, port)) as listener:
+            return int(listener.getsockname()[1])
+    raise OSError(errno.EADDRINUSE, "no port is free")
 
 
 def _problem(error: OSError, port: int) -> str:

@@ -6,13 +6,23 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def until_signal(work: Coroutine[Any, Any, Any]) -> None:
+async def until_signal(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end, or cancel it on SIGINT, SIGTERM or SIGHUP and wait for its orderly end.
 
     A second signal interrupts that order too; children then get SIGTERM from the kernel (see tether.py).
     """
-    loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, task.cancel)
+    task, signalled = asyncio.current_task(), False
+    assert task is not None  # noqa: S101 a coroutine runs in a task
+
+    def cancel() -> None:
+        nonlocal signalled
+        signalled = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not signalled:
+            raise

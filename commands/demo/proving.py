@@ -1,0 +1,69 @@
+"""The auditor's side of the demo: the two commands that an auditor uses, and what they answer."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from commands.demo.scene import Proof
+from commands.up.directory import Directory
+from commands.up.programs import AEGIS
+
+_WITHIN: Final = 30.0
+"""Seconds until the leaf of an exchange must stand in the published log."""
+_EVERY: Final = 0.1
+
+
+class UnprovenError(Exception):
+    """The exchange is not on record, or its proof does not hold."""
+
+
+def prove_command(directory: Directory, exchange: str, proof: Path) -> tuple[str, ...]:
+    """Makes the proof out of the log's files and the sidecar's opening of the leaf."""
+    places = ("--spool", str(directory.spool), "--log", str(directory.ledger), "--out", str(proof))
+    return "audit", "prove", "--exchange", exchange, *places
+
+
+def verify_command(directory: Directory, proof: Path) -> tuple[str, ...]:
+    """Checks it offline, against the log's public key."""
+    opening = str(proof.with_suffix(".opening"))
+    return "audit", "verify", str(proof), "--opening", opening, "--policy", str(directory.ledger / "policy")
+
+
+async def prove(directory: Directory, exchange: str, proof: Path) -> Proof:
+    """The verified proof of an exchange. Raises UnprovenError."""
+    try:
+        async with asyncio.timeout(_WITHIN):
+            while not (made := await _run(prove_command(directory, exchange, proof)))["ok"]:  # noqa: ASYNC110 a file grows
+                await asyncio.sleep(_EVERY)
+    except TimeoutError:
+        raise UnprovenError(f"exchange {exchange} is not in the log after {_WITHIN:g} s") from None
+    facts = await _run(verify_command(directory, proof))
+    if not facts["ok"]:
+        raise UnprovenError(f"{proof}: {facts['problem']}")
+    return Proof(
+        file=proof,
+        index=made["index"],
+        size=facts["size"],
+        root=facts["root"],
+        origin=facts["origin"],
+        result=facts["leaf"]["result"],
+        revision=facts["leaf"]["policy_revision"],
+        findings=facts["record"]["findings"],
+        request_sha256=facts["record"]["request_sha256"],
+    )
+
+
+async def _run(command: tuple[str, ...]) -> Any:
+    process = await asyncio.create_subprocess_exec(
+        *AEGIS,
+        *command,
+        "--json",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    if process.returncode not in {0, 1}:
+        raise UnprovenError(f"aegis {' '.join(command)}: {err.decode('utf-8', 'replace').strip()}")
+    return json.loads(out)
