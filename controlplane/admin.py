@@ -12,6 +12,7 @@ from aegispb.v1 import admin_pb2 as pb
 from controlplane import catalog
 from controlplane.catalog import Change, Proposal
 from controlplane.discovery.server import PolicyDiscovery
+from controlplane.discovery.session import printable
 from controlplane.identity.peer import peer_of
 from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
 from controlplane.status import node_status
@@ -138,9 +139,10 @@ class PolicyAdmin:
         expected = request.expect_revision if request.HasField("expect_revision") else None
         return await self._make_revision(lambda: self._restore(request.revision), origin, expected)
 
-    async def _status(self, _request: pb.StatusRequest, _operator: SpiffeId) -> pb.StatusResponse:
+    async def _status(self, request: pb.StatusRequest, _operator: SpiffeId) -> pb.StatusResponse:
         desired, now, elapsed = self._discovery.desired, self._now(), asyncio.get_running_loop().time()
-        nodes = [node_status(node, desired, now, elapsed) for node in self._discovery.roster]
+        every = request.every_resource
+        nodes = [node_status(node, desired, now, elapsed, every_resource=every) for node in self._discovery.roster]
         response = pb.StatusResponse(revision=desired.revision, nodes=nodes)
         response.at.FromDatetime(now)
         return response
@@ -212,7 +214,7 @@ class PolicyAdmin:
 def _reason(given: str) -> str:
     if len(given) > MAX_REASON:
         raise RequestError(f"the reason has more than {MAX_REASON} characters")
-    return given
+    return printable(given, MAX_REASON)
 
 
 def _change(change: Change) -> pb.Change:

@@ -48,9 +48,9 @@ class Publication:
         changed = self._store.last_changes(newest)
         types: dict[str, DesiredType] = {}
         for kind in Kind:
-            url, revision = wire.TYPE_URLS[kind], changed.get(kind, 0)
-            unchanged = current.types[url].revision == revision
+            url, before = wire.TYPE_URLS[kind], current.types[wire.TYPE_URLS[kind]]
             of_kind = [resource for (other, _), resource in resources.items() if other is kind]
+            fresh = DesiredType.of(changed.get(kind, 0), of_kind)
             # The same object tells every stream, without a comparison, that there is nothing to send.
-            types[url] = current.types[url] if unchanged else DesiredType.of(revision, of_kind)
+            types[url] = before if before == fresh else fresh
         return Desired(newest, types, now)

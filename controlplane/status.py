@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from aegispb.v1 import admin_pb2 as pb
 from google.rpc import code_pb2
 
-from controlplane.discovery.desired import Desired
+from controlplane.discovery.desired import Desired, DesiredType
 from controlplane.discovery.roster import Node
+from controlplane.discovery.session import HeldType
 from policies import wire
 
 
-def node_status(node: Node, desired: Desired, now: datetime, elapsed: float) -> pb.NodeStatus:
+def node_status(node: Node, desired: Desired, now: datetime, elapsed: float, *, every_resource: bool) -> pb.NodeStatus:
     """The status at `now`, which is `elapsed` on the clock that `node` uses."""
     session = node.session
     status = pb.NodeStatus(
@@ -21,24 +22,31 @@ def node_status(node: Node, desired: Desired, now: datetime, elapsed: float) -> 
     oldest = desired.revision
     for type_url, held in session.types.items():
         wanted = desired.types[type_url]
-        behind = False
+        status.wanted += len(wanted.resources)
         for name in sorted(wanted.resources.keys() | held.applied.keys() | held.refused.keys()):
-            resource = wanted.resources.get(name)
-            refusal = held.refused.get(name)
-            each = status.resources.add(
-                kind=str(wire.KINDS[type_url]),
-                name=name,
-                desired_version=resource.version if resource is not None else "",
-                applied_version=held.applied.get(name, ""),
-            )
-            if refusal is not None:
-                each.rejected_version = refusal.version
-                each.reason_code = _code_name(refusal.code)
-                each.reason = refusal.reason
-            behind |= each.desired_version != each.applied_version
-        if behind:
-            oldest = min(oldest, wanted.revision - 1)
+            each = _resource_status(type_url, name, wanted, held)
+            if each.desired_version != each.applied_version:
+                oldest = min(oldest, wanted.revision - 1)
+            else:
+                status.in_force += 1
+            if every_resource or each.rejected_version or each.desired_version != each.applied_version:
+                status.resources.append(each)
     status.revision_lag = desired.revision - oldest
+    return status
+
+
+def _resource_status(type_url: str, name: str, wanted: DesiredType, held: HeldType) -> pb.ResourceStatus:
+    resource, refusal = wanted.resources.get(name), held.refused.get(name)
+    status = pb.ResourceStatus(
+        kind=str(wire.KINDS[type_url]),
+        name=name,
+        desired_version=resource.version if resource is not None else "",
+        applied_version=held.applied.get(name, ""),
+    )
+    if refusal is not None:
+        status.rejected_version = refusal.version
+        status.reason_code = _code_name(refusal.code)
+        status.reason = refusal.reason
     return status
 
 

@@ -152,7 +152,7 @@ def status(every_resource: bool, server: str, identity: Path, as_json: bool) -> 
     from commands.policy import view
 
     with admin(Server(server, identity)) as stub:
-        answer = stub.Status(pb.StatusRequest())
+        answer = stub.Status(pb.StatusRequest(every_resource=every_resource))
     if as_json:
         _print_json(view.as_json(answer))
     else:

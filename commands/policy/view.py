@@ -126,10 +126,8 @@ def _summary(status: pb.StatusResponse) -> Text:
 
 
 def _policies(node: pb.NodeStatus) -> Text:
-    wanted = [each for each in node.resources if each.desired_version]
-    held = sum(each.desired_version == each.applied_version for each in wanted)
     refused = sum(bool(each.rejected_version) for each in node.resources)
-    text = Text(f"{held}/{len(wanted)} in force")
+    text = Text(f"{node.in_force}/{node.wanted} in force")
     return text + Text(f", {refused} refused", "bold red") if refused else text
 
 

@@ -116,8 +116,8 @@ class PolicyDiscovery:
             await asyncio.sleep(self._times.tick)
             now = _now()
             for stream in self._streams:
-                if stream.session.is_silent(now):
-                    stream.end(grpc.StatusCode.DEADLINE_EXCEEDED, "three heartbeats were missed")
+                if overdue := stream.session.overdue(now):
+                    stream.end(grpc.StatusCode.DEADLINE_EXCEEDED, overdue)
                 elif stream.session.wake_at() <= now:
                     stream.look(now)
             self._stale.set(sum(1 for node in self.roster if not node.connected or self._is_late(node.session, now)))

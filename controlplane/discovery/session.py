@@ -2,7 +2,7 @@
 
     Hello ──► Welcome ──► Deltas ──► first Heartbeat ──► Deltas as things change, Heartbeats between them
 
-Per type (see `_Type`):
+Per type (see `HeldType`):
 
     in sync ──change──► dirty ──send──► one Delta outstanding ──Ack──► in sync, or dirty again
 
@@ -23,6 +23,8 @@ from policies import wire
 from policies.spec import Kind
 
 MISSED_HEARTBEATS: Final = 3
+VERDICT_WITHIN: Final = 300.0
+"""Seconds that a sidecar may build policies."""
 MAX_NAMES: Final = 65_536
 """Names in all of a Hello: more is not one of our sidecars."""
 _MAX_REASON: Final = 1000
@@ -59,10 +61,11 @@ class Outcome:
 class _Outstanding:
     frame: Frame
     wanted_at: float
+    sent_at: float
 
 
 @dataclass(slots=True)
-class _Type:
+class HeldType:
     """What one sidecar holds of one type, as far as we know. Owned by its Session."""
 
     applied: dict[str, str]
@@ -103,9 +106,9 @@ class Session:
         """Raises SidecarError. `now` and all times: seconds on one monotonic clock."""
         listed = {each.type_url: dict(each.versions) for each in hello.types}
         _require_bounded(listed)
-        self.node_id = hello.node.id[:253]
-        self.build = hello.node.build[:100]
-        self.types = {url: _Type(listed[url]) for url in desired.types if url in listed}
+        self.node_id = printable(hello.node.id, 253)
+        self.build = printable(hello.node.build, 100)
+        self.types = {url: HeldType(listed[url]) for url in desired.types if url in listed}
         """Subscribed types that we know, in the order of distribution."""
         self.unknown_types = tuple(url[:200] for url in listed if url not in desired.types)
         self.desired = desired
@@ -163,17 +166,21 @@ class Session:
         """Deltas that have not been answered yet."""
         return sum(held.outstanding is not None for held in self.types.values())
 
-    def is_silent(self, now: float) -> bool:
-        """Whether three heartbeats were missed."""
-        return now - self.last_seen > MISSED_HEARTBEATS * self._every
+    def overdue(self, now: float) -> str:
+        """What the sidecar has failed to say in time; empty: nothing."""
+        if now - self.last_seen > MISSED_HEARTBEATS * self._every:
+            return f"{MISSED_HEARTBEATS} heartbeats were missed"
+        sent = [held.outstanding.sent_at for held in self.types.values() if held.outstanding is not None]
+        # Without a verdict nothing else of that type can be sent, nor any time to live renewed.
+        return f"no verdict within {VERDICT_WITHIN:g} s" if sent and now - min(sent) > VERDICT_WITHIN else ""
 
     def wake_at(self) -> float:
         """When `next_frame` has something to say even if nothing happens."""
         times = [held.renew_at for held in self.types.values() if held.renew_at is not None]
         return min([*times, self._heartbeat_at if self._heartbeat_at is not None else float("inf")])
 
-    def _send(self, held: _Type, frame: Frame, now: float) -> bytes:
-        held.outstanding = _Outstanding(frame, now if frame.renewal else max(self.desired.since, self.since))
+    def _send(self, held: HeldType, frame: Frame, now: float) -> bytes:
+        held.outstanding = _Outstanding(frame, max(self.desired.since, self.since), now)
         held.resend = False
         return frame.encoded
 
@@ -288,6 +295,11 @@ def drain(reconnect_within: float) -> bytes:
     return pb.Down(drain=message).SerializeToString()
 
 
+def printable(text: str, limit: int) -> str:
+    """At most `limit` characters that a terminal only shows: a sidecar must not be able to steer an operator's."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text[:limit])
+
+
 def _refusals(ack: pb.Ack, frame: Frame) -> Iterator[tuple[str, Refusal]]:
     """(name, refusal) for what of `frame` was refused. Names that were not sent are ignored."""
     if not ack.HasField("error_detail"):
@@ -295,11 +307,11 @@ def _refusals(ack: pb.Ack, frame: Frame) -> Iterator[tuple[str, Refusal]]:
     if not ack.rejected:
         whole = ack.error_detail
         for name, version in frame.sent.items():
-            yield name, Refusal(version, whole.code, whole.message[:_MAX_REASON])
+            yield name, Refusal(version, whole.code, printable(whole.message, _MAX_REASON))
     for rejected in ack.rejected:
         if rejected.name in frame.sent:
             why = rejected.why
-            yield rejected.name, Refusal(frame.sent[rejected.name], why.code, why.message[:_MAX_REASON])
+            yield rejected.name, Refusal(frame.sent[rejected.name], why.code, printable(why.message, _MAX_REASON))
 
 
 def _require_bounded(listed: Mapping[str, Mapping[str, str]]) -> None:

@@ -4,7 +4,8 @@ A revision is the whole set of documents at one moment. It is written in one tra
 changed afterwards; a rollback is a new revision with old content.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from controlplane.store.schema import CHANGES, CONTENTS, DOCUMENTS, REVISIONS
 from policies.spec import DocumentKey, Kind
@@ -73,7 +74,7 @@ class RevisionRecord:
 
 
 class PolicyStore:
-    """The store. Every method blocks on the database and may be called from any thread."""
+    """The store. Every method blocks on the database, may be called from any thread, and may raise StoreError."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -86,11 +87,8 @@ class PolicyStore:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
-        try:
-            with engine.begin() as connection:
-                _upgrade(connection)
-        except SQLAlchemyError as error:
-            raise StoreError(f"the policy store cannot be opened: {_first_line(error)}") from None
+        with _failures_named(), engine.begin() as connection:
+            _upgrade(connection)
         return cls(engine)
 
     def close(self) -> None:
@@ -99,18 +97,18 @@ class PolicyStore:
 
     def newest(self) -> int:
         """Number of the newest revision; 0 before the first."""
-        with self._reading.connect() as connection:
+        with _failures_named(), self._reading.connect() as connection:
             return _newest(connection)
 
     def resources(self, revision: int) -> Resources:
         """All documents of a revision as they are distributed. Raises NoSuchRevisionError."""
-        with self._reading.connect() as connection:
+        with _failures_named(), self._reading.connect() as connection:
             return _resources(connection, revision)
 
     def last_changes(self, revision: int) -> dict[Kind, int]:
         """Kind -> the latest revision up to `revision` in which a document of it was created, changed or removed."""
         query = select(CHANGES.c.kind, func.max(CHANGES.c.revision)).where(CHANGES.c.revision <= revision)
-        with self._reading.connect() as connection:
+        with _failures_named(), self._reading.connect() as connection:
             return {Kind(kind): number for kind, number in connection.execute(query.group_by(CHANGES.c.kind))}
 
     def commit(self, resources: Resources, origin: Origin, *, base: int) -> RevisionRecord:
@@ -120,7 +118,7 @@ class PolicyStore:
         revision is made and the record has the number of `base` and no changes.
         """
         try:
-            with self._engine.begin() as connection:
+            with _failures_named(), self._engine.begin() as connection:
                 newest = _newest(connection)
                 if newest != base:
                     raise ConflictError(newest)
@@ -131,14 +129,12 @@ class PolicyStore:
         except IntegrityError:
             # Another replica inserted the same number between our look and our insert.
             raise ConflictError(self.newest()) from None
-        except OperationalError as error:
-            raise StoreError(f"the policy store did not take the revision: {_first_line(error)}") from None
         return RevisionRecord(base + 1, origin, changes)
 
     def history(self, limit: int) -> list[RevisionRecord]:
         """The latest revisions, newest first."""
         latest = select(REVISIONS).order_by(REVISIONS.c.number.desc()).limit(limit)
-        with self._reading.connect() as connection:
+        with _failures_named(), self._reading.connect() as connection:
             rows = connection.execute(latest).all()
             if not rows:
                 return []
@@ -253,6 +249,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _first_line(error: SQLAlchemyError) -> str:
-    """SQLAlchemy's messages go on with the statement and its values."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """What the database cannot do, as a StoreError without the statement and its values."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise StoreError(f"the policy store failed: {reason}") from None

@@ -201,6 +201,20 @@ async def test_status_tells_versions_wanted_and_in_force(plane: Plane) -> None:
     assert (status.revision, node.revision_lag, node.node_id, node.build) == (2, 1, "pod-7", "test")
     assert resource.applied_version == first.upserts[0].version
     assert resource.desired_version not in ("", resource.applied_version)
+    assert (node.wanted, node.in_force) == (1, 0)
+
+
+async def test_status_lists_what_agrees_only_when_asked(plane: Plane) -> None:
+    await plane.push(MODEL)
+    stream = plane.stream()
+    await stream.hello()
+    await stream.synced()
+
+    (brief,) = (await plane.admin().Status(pb.StatusRequest())).nodes
+    (whole,) = (await plane.admin().Status(pb.StatusRequest(every_resource=True))).nodes
+
+    assert (len(brief.resources), len(whole.resources)) == (0, 1)
+    assert (brief.wanted, brief.in_force, brief.revision_lag) == (1, 1, 0)
 
 
 async def test_policies_and_history_survive_a_restart(tmp_path: Path) -> None:

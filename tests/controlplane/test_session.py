@@ -4,12 +4,12 @@ import pytest
 from aegispb.v1 import discovery_pb2 as pb
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from controlplane.discovery.desired import MAX_FRAME, Desired, DesiredType, Frames
-from controlplane.discovery.session import MAX_NAMES, Session, SidecarError, drain, welcome
+from controlplane.discovery.session import MAX_NAMES, VERDICT_WITHIN, Session, SidecarError, drain, welcome
 from policies import wire
 from policies.airlock.config import AirlockConfig
 from policies.model import UnixNanos
@@ -338,10 +338,33 @@ def test_rule_15_heartbeats_come_in_their_interval_and_three_missed_are_silence(
         peer.written(now)
 
     assert [heartbeat.seq for heartbeat in peer.heartbeats] == [1, 2, 3]
-    assert not peer.session.is_silent(30.0)
-    assert peer.session.is_silent(30.1)
+    assert not peer.session.overdue(30.0)
+    assert peer.session.overdue(30.1) == "3 heartbeats were missed"
     peer.beat(30.0)
-    assert not peer.session.is_silent(60.0)
+    assert not peer.session.overdue(60.0)
+
+
+def test_sidecar_that_beats_but_gives_no_verdict_is_overdue() -> None:
+    peer = Peer(desired(1, *EVERYTHING))
+    deltas = peer.written(0.0)
+    peer.answer(deltas[0])
+    peer.beat(VERDICT_WITHIN)
+
+    assert not peer.session.overdue(VERDICT_WITHIN)
+    assert "no verdict" in peer.session.overdue(VERDICT_WITHIN + 1)
+
+
+def test_what_a_sidecar_says_cannot_steer_the_terminal_of_an_operator() -> None:
+    message = pb.Hello(node=pb.Node(id="pod\x1b[2J\n", build="\x07"), types=[pb.TypeState(type_url=AIRLOCK)])
+    session = Session(message, desired(1, airlock()), Frames(), EVERY, 0.0)
+    delta = pb.Down.FromString(session.next_frame(0.0) or b"").delta
+
+    ack = pb.Ack(type_url=AIRLOCK, nonce=delta.nonce, error_detail={"code": 3, "message": "\x1b]0;x\x07"})
+    session.receive(pb.Up(ack=ack), 0.0)
+
+    assert session.node_id.isprintable()
+    assert session.build.isprintable()
+    assert session.types[AIRLOCK].refused["hipaa"].reason.isprintable()
 
 
 def test_heartbeats_go_on_while_a_delta_is_unanswered() -> None:
@@ -528,6 +551,7 @@ class Convergence(RuleBasedStateMachine):
 
 
 TestConvergence = Convergence.TestCase
+TestConvergence.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 
 
 @given(st.lists(st.binary(max_size=30), max_size=4))

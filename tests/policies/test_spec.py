@@ -1,6 +1,7 @@
 """Policy documents: everything that is wrong, at once, with its place and what to do."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def airlock(spec: str) -> str:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_loads(path: Path) -> None:
     assert {document.kind for document in load([Source(path.name, path.read_text())])} >= {Kind.UPSTREAM, Kind.ROUTE}
+
+
+def test_documents_in_the_manual_load() -> None:
+    manual = (EXAMPLES[0].parents[2] / "docs/policies.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
+
+    assert len(read(block)) == 3
+    assert all(f"| {kind} |" in manual for kind in Kind)
 
 
 def test_documents_of_several_files_refer_to_each_other() -> None:

@@ -321,12 +321,17 @@ Global___RollbackRequest: _TypeAlias = RollbackRequest  # noqa: Y015
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    EVERY_RESOURCE_FIELD_NUMBER: _builtins.int
+    every_resource: _builtins.bool
+    """Also the resources on which a sidecar and the control plane agree."""
     def __init__(
         self,
+        *,
+        every_resource: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_resource", b"every_resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,6 +375,8 @@ class NodeStatus(_message.Message):
     CONNECTED_AT_FIELD_NUMBER: _builtins.int
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     REVISION_LAG_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     spiffe_id: _builtins.str
     """From the certificate."""
@@ -379,12 +386,17 @@ class NodeStatus(_message.Message):
     connected: _builtins.bool
     revision_lag: _builtins.int
     """Revisions between the newest one and the one that is wholly in force here; 0: up to date."""
+    wanted: _builtins.int
+    """Resources that should be in force, and how many of them are."""
+    in_force: _builtins.int
     @_builtins.property
     def connected_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def last_seen(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceStatus]: ...
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceStatus]:
+        """Those on which both disagree."""
+
     def __init__(
         self,
         *,
@@ -395,11 +407,13 @@ class NodeStatus(_message.Message):
         connected_at: _timestamp_pb2.Timestamp | None = ...,
         last_seen: _timestamp_pb2.Timestamp | None = ...,
         revision_lag: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        in_force: _builtins.int = ...,
         resources: _abc.Iterable[Global___ResourceStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connected_at", b"connected_at", "last_seen", b"last_seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "connected", b"connected", "connected_at", b"connected_at", "last_seen", b"last_seen", "node_id", b"node_id", "resources", b"resources", "revision_lag", b"revision_lag", "spiffe_id", b"spiffe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "connected", b"connected", "connected_at", b"connected_at", "in_force", b"in_force", "last_seen", b"last_seen", "node_id", b"node_id", "resources", b"resources", "revision_lag", b"revision_lag", "spiffe_id", b"spiffe_id", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
