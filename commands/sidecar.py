@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ import settings
 from sidecar.config import SidecarConfig
 
 if TYPE_CHECKING:
+    from observability.metrics import Registry
+    from observability.telemetry import Telemetry
     from policies.snapshot import PolicySnapshot
     from policies.spec import Source
     from sidecar.app import Place
@@ -35,8 +39,10 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     import uvloop
 
+    from observability.otlp import ExporterMissingError
     from sidecar.app import CannotListenError, Place
-    from sidecar.tenant_key import TenantKeyError
+    from sidecar.audit.errors import SpoolError
+    from sidecar.key_files import KeyFileError
     from sidecar.workers import WorkersFailedError
 
     try:
@@ -45,7 +51,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
                 runner.run(_run(config, Place(max(worker, 0), worker_socket)))
             else:
                 runner.run(_run_workers(config))
-    except* (CannotListenError, TenantKeyError, WorkersFailedError) as errors:
+    except* (CannotListenError, KeyFileError, SpoolError, ExporterMissingError, WorkersFailedError) as errors:
         raise click.ClickException("; ".join(str(error) for error in errors.exceptions)) from errors
 
 
@@ -55,17 +61,39 @@ async def _run(config: SidecarConfig, place: "Place") -> None:
     from observability.process import watch_process
     from sidecar.app import Sidecar
 
-    registry = Registry()
-    watch_process(registry, version=version("aegis-mesh"), started_at=time.time_ns() / 1e9)
+    registry, build = Registry(), version("aegis-mesh")
+    watch_process(registry, version=build, started_at=time.time_ns() / 1e9)
     end_logging = set_up_logging(sys.stderr, registry, level=config.log_level)
     try:
-        sidecar = Sidecar(config, registry, _compile_with(config), place)
-        _on_signals(sidecar.drain)
-        if place.socket is not None:
-            _on_end_of_parent(sidecar.drain)
-        await sidecar.run(lambda it: None if place.socket else _say(config, it.port))
+        with _telemetry(config, registry, build) as telemetry:
+            sidecar = Sidecar(config, registry, telemetry, _compiler(config), place, build)
+            _on_signals(sidecar.drain)
+            if place.socket is not None:
+                _on_end_of_parent(sidecar.drain)
+            await sidecar.run(lambda it: None if place.socket else _say(config, it.ports["listen"]))
     finally:
         end_logging()
+
+
+@contextmanager
+def _telemetry(config: SidecarConfig, registry: "Registry", build: str) -> "Iterator[Telemetry]":
+    """Spans only where there is a collector for them: OpenTelemetry's SDK takes 10 MB."""
+    from observability.telemetry import Telemetry
+
+    if not config.otlp_endpoint:
+        yield Telemetry(registry)
+        return
+    from observability import names
+    from observability.otlp import otlp_exporter
+    from observability.tracing import Spans
+
+    resource = {"service.name": "aegis-sidecar", "service.version": build, "service.instance.id": socket.gethostname()}
+    exporter = otlp_exporter(config.otlp_endpoint, ca_file=config.otlp_ca_file)
+    spans = Spans(exporter, resource, registry.counter(names.SPANS_DROPPED))
+    try:
+        yield Telemetry(registry, spans=spans, sample_ratio=config.trace_ratio)
+    finally:
+        spans.close()
 
 
 async def _run_workers(config: SidecarConfig) -> None:
@@ -77,7 +105,7 @@ async def _run_workers(config: SidecarConfig) -> None:
     try:
         workers = Workers(config)
         _on_signals(workers.drain)
-        await workers.run(lambda it: _say(config, it.port))
+        await workers.run(lambda it: _say(config, it.ports["listen"]))
     finally:
         end_logging()
 
@@ -102,16 +130,14 @@ def _on_end_of_parent(drain: Callable[[], None]) -> None:
     loop.add_reader(sys.stdin, ended)
 
 
-def _compile_with(config: SidecarConfig) -> "Compile":
-    """What turns policy files into a snapshot. Imports the reader of YAML only where files are read."""
-    from sidecar.tenant_key import tenant_key
-
-    key = tenant_key(config.tenant_key_file, config.data.expanduser())
+def _compiler(config: SidecarConfig) -> "Compile":
+    """What turns policy files into a snapshot. The reader of YAML is imported only where files are read."""
 
     def compile_files(sources: Sequence["Source"], revision: int) -> "PolicySnapshot":
         from policies.compile import compile_documents
         from policies.spec_load import load
+        from sidecar.app import tenant_key
 
-        return compile_documents(load(sources), key, revision=revision, source="file")
+        return compile_documents(load(sources), tenant_key(config), revision=revision, source="file")
 
     return compile_files

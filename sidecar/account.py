@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from observability.record import ExchangeRecord
@@ -11,7 +10,7 @@ from sidecar.dialects.dialect import Observed
 from sidecar.plan import Plan
 from sidecar.ports import AuditEntry
 
-NOTHING_FOUND: Final[Mapping[str, int]] = MappingProxyType({})
+NOTHING_FOUND: Final[Mapping[str, int]] = {}
 _NOTHING_PASSED: Final = bytes(32)
 _NOTHING_SEEN: Final = Observed()
 

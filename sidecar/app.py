@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +20,21 @@ from policies.model import UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
+from sidecar.audit.auditing import Auditing, spool_path
 from sidecar.config import SidecarConfig
 from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
 from sidecar.effects import LocalEffects
 from sidecar.inspection import Inspector
+from sidecar.key_files import read_key, read_or_make_key
+from sidecar.ledger_link import keep_shipping
 from sidecar.listener import ConnectionLimits, Listener
+from sidecar.lkg import LastKnownGoodFile
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
+from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
 from sidecar.policy_file import Compile, PolicyFile
-from sidecar.ports import AuditEntry, AuditTrail
+from sidecar.policy_state import PolicyState
 from sidecar.services import Limits, Services
 from sidecar.upstream_pools import UpstreamPools
 
@@ -34,6 +42,8 @@ POLICY_FILE_EVERY: Final = 2.0
 """Seconds between two looks at the policy files."""
 POOLS_EVERY: Final = 5.0
 """Seconds between two looks at whether upstreams have gone from the policy."""
+AUDIT_CLOSE: Final = 5.0
+"""Seconds for the last leaves to reach the ledger; after that they wait in the spool for the next start."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +62,31 @@ class Place:
 
 
 class Sidecar:
-    """One process of the data plane. `run` it once."""
+    """One process of the data plane. Make it on its event loop, `run` it once."""
 
-    def __init__(self, config: SidecarConfig, registry: Registry, compile_files: Compile, place: Place) -> None:
-        self.config = config
-        self.telemetry = Telemetry(registry, sample_ratio=config.trace_ratio)
+    def __init__(
+        self,
+        config: SidecarConfig,
+        registry: Registry,
+        telemetry: Telemetry,
+        compile_files: Compile,
+        place: Place,
+        build: str,
+    ) -> None:
+        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError or SpoolError."""
+        self._config = config
         self._registry = registry
+        self._telemetry = telemetry
         self._place = place
-        self._policies = PolicyFile(config.policy_file, compile_files)
-        self._trail: AuditTrail = NoTrail()
+        data = config.data.expanduser()
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._policies = _policies(config, data, registry, compile_files, place, build)
+        self._auditing = Auditing(spool_path(data, place.index), registry, build=build)
         self._draining = asyncio.Event()
         self._listener: Listener
         self._pools: UpstreamPools
-        self.port = 0
-        """Where applications connect, once `run` has called `ready`."""
+        self.ports: dict[str, int] = {}
+        """Setting -> port: `listen`, and the pages if this process serves them. Complete when `run` calls `ready`."""
 
     # --- what the pages ask ---
 
@@ -84,14 +105,20 @@ class Sidecar:
 
     def _audit_blocker(self) -> str:
         snapshot = self._policies.current
-        if self._trail.accepting or snapshot is None or not any(r.audit is AuditMode.REQUIRED for r in snapshot.routes):
+        if snapshot is None or self._auditing.trail.accepting:
             return ""
-        return "policy demands audit entries and the trail takes none"
+        demanded = any(route.audit is AuditMode.REQUIRED for route in snapshot.routes)
+        return "audit: the spool takes no more entries and policy demands them" if demanded else ""
 
     async def counts(self) -> object:
         """Connections by kind."""
         listener = self._listener
-        return {"clients": listener.connections, "exchanges": listener.exchanges, "upstreams": self._pools.counts()}
+        return {
+            "clients": listener.connections,
+            "exchanges": listener.exchanges,
+            "upstreams": self._pools.counts(),
+            "audit_leaves_waiting": self._auditing.waiting,
+        }
 
     async def set_log_level(self, level: str) -> None:
         """One of `admin.LOG_LEVELS`."""
@@ -103,45 +130,45 @@ class Sidecar:
 
     async def metrics(self, accept: str) -> tuple[str, bytes]:
         """(content type, page) for a scraper."""
-        return render([self.telemetry.snapshot()], accept)
+        return render([self._telemetry.snapshot()], accept)
 
     # --- its life ---
 
     async def run(self, ready: Callable[["Sidecar"], None]) -> None:
         """Serve until `drain`, then finish. Calls `ready` when connections are accepted. Raises CannotListenError."""
-        loop = asyncio.get_running_loop()
-        config = self.config
+        config, loop = self._config, asyncio.get_running_loop()
         deadlines = Deadlines(loop.time)
         inspector = Inspector(loop)
-        async with asyncio.TaskGroup() as tasks, self._following_policies(tasks):
+        async with asyncio.TaskGroup() as tasks, self._audited(tasks), self._following_policies(tasks):
             self._pools = pools = UpstreamPools(
-                tasks, deadlines, self.telemetry, max_connections=config.max_upstream_connections
+                tasks, deadlines, self._telemetry, max_connections=config.max_upstream_connections
             )
             services = Services(
                 snapshots=self._policies,
                 planner=Planner(Dialects(), pools.pool),
-                audit=self._trail,
-                telemetry=self.telemetry,
+                audit=self._auditing.trail,
+                telemetry=self._telemetry,
                 effects=LocalEffects(self._registry),
                 inspector=inspector,
                 limits=_limits(config),
                 peer=config.peer,
                 clock=loop.time,
-                now=lambda: UnixNanos(time.time_ns()),
+                now=_now,
             )
             self._listener = listener = Listener(services, deadlines, _connection_limits(config))
             background = [
                 tasks.create_task(work)
-                for work in (deadlines.run(), self.telemetry.run(), self._let_go_of_upstreams(pools))
+                for work in (deadlines.run(), self._telemetry.run(), self._let_go_of_upstreams(pools))
             ]
             pages = await self._serve_pages(tasks)
             try:
-                self.port = await _listen(listener, config.listen, shared=self._place.socket is not None)
+                self.ports["listen"] = await _listen(listener, config.listen, shared=self._place.socket is not None)
                 ready(self)
                 await self._draining.wait()
                 await self._finish(listener)
             finally:
                 listener.abort()
+                await asyncio.sleep(0)  # let the aborted exchanges write their leaves
                 pools.close()
                 inspector.close()
                 for server in pages:
@@ -151,18 +178,37 @@ class Sidecar:
 
     async def _finish(self, listener: Listener) -> None:
         """Readiness fails already; let every exchange under way end, within the time there is."""
-        logger.info("draining", extra={"connections": listener.connections})
+        logger.info("draining", extra={"connections": listener.connections, "exchanges": listener.exchanges})
         listener.stop_accepting()
         try:
-            async with asyncio.timeout(self.config.drain_timeout):
+            async with asyncio.timeout(self._config.drain_timeout):
                 await listener.drained()
         except TimeoutError:
-            logger.warning("exchanges cut off", extra={"connections": listener.connections})
+            logger.warning("exchanges cut off", extra={"exchanges": listener.exchanges})
+
+    @asynccontextmanager
+    async def _audited(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        """Closed after everything that writes leaves."""
+        config = self._config
+        shipping = None
+        if config.ledger is not None and config.identity is not None:
+            shipping = tasks.create_task(keep_shipping(str(config.ledger), config.identity, self._auditing.run))
+        try:
+            yield
+        finally:
+            await self._auditing.close(AUDIT_CLOSE, shipping=shipping is not None)
+            if shipping is not None:
+                shipping.cancel()
 
     @asynccontextmanager
     async def _following_policies(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-        await self._policies.load()
-        following = tasks.create_task(self._policies.run(POLICY_FILE_EVERY))
+        policies = self._policies
+        if isinstance(policies, PolicyFile):
+            await policies.load()
+            following = tasks.create_task(policies.run(POLICY_FILE_EVERY))
+        else:
+            await policies.start()
+            following = tasks.create_task(policies.run())
         try:
             yield
         finally:
@@ -175,43 +221,57 @@ class Sidecar:
             current = self._policies.current
             if current is not seen and current is not None:
                 seen = current
-                pools.keep_only([route.upstream for route in current.routes])
+                pools.keep_only({route.upstream for route in current.routes})
 
     async def _serve_pages(self, tasks: asyncio.TaskGroup) -> list[PageServer]:
         if self._place.socket is not None:
-            server = PageServer(worker_site(self.config, self, self.telemetry.snapshot), tasks)
+            server = PageServer(worker_site(self._config, self, self._telemetry.snapshot), tasks)
             await server.listen_unix(self._place.socket)
             return [server]
-        return await pages_on_ports(self.config, self, tasks)
+        servers = await pages_on_ports(self._config, self, tasks)
+        self.ports.update({name: server.port for name, server in servers.items()})
+        return list(servers.values())
 
 
-class NoTrail:
-    """In place of an audit trail where there is none: routes that demand one are refused."""
-
-    accepting = False
-
-    def append(self, entry: AuditEntry) -> None:
-        """Nothing keeps it."""
-
-
-async def pages_on_ports(config: SidecarConfig, subject: Subject, tasks: asyncio.TaskGroup) -> list[PageServer]:
-    """Readiness, metrics and admin of `subject` on their ports. Raises CannotListenError."""
-    sites: Sequence[tuple[str, Address, Site]] = (
+async def pages_on_ports(config: SidecarConfig, subject: Subject, tasks: asyncio.TaskGroup) -> dict[str, PageServer]:
+    """Setting -> readiness, metrics and admin pages of `subject`, each on its port. Raises CannotListenError."""
+    sites: Iterable[tuple[str, Address, Site]] = (
         ("ready", config.ready, readiness_site(subject)),
         ("metrics", config.metrics, metrics_site(subject)),
         ("admin", config.admin, admin_site(config, subject)),
     )
-    servers = []
+    servers: dict[str, PageServer] = {}
     for name, address, site in sites:
         server = PageServer(site, tasks)
-        servers.append(server)
         try:
             await server.listen(address.host, address.port)
         except OSError as error:
-            for opened in servers:
+            for opened in servers.values():
                 opened.close()
             raise CannotListenError(f"--{name} {address}: {error.strerror or error}") from None
+        servers[name] = server
     return servers
+
+
+def _policies(
+    config: SidecarConfig, data: Path, registry: Registry, compile_files: Compile, place: Place, build: str
+) -> PolicyFile | PolicyClient:
+    if config.policy_file:
+        return PolicyFile(config.policy_file, compile_files)
+    assert config.controlplane is not None  # noqa: S101 SidecarConfig.check
+    assert config.identity is not None  # noqa: S101 SidecarConfig.check
+    name = f"{config.peer}@{socket.gethostname()}"
+    control_plane = ControlPlane(str(config.controlplane), config.identity, f"{name}/{place.index}", build)
+    kept = LastKnownGoodFile(data / f"worker-{place.index}.lkg", read_or_make_key(data / "lkg.key"), config.peer)
+    surroundings = Surroundings(_now, lambda: secrets.randbelow(1 << 53) / (1 << 53), os.urandom)
+    return PolicyClient(control_plane, PolicyState(tenant_key(config)), kept, registry, surroundings)
+
+
+def tenant_key(config: SidecarConfig) -> bytes:
+    """The secret that tokens are derived from. Raises KeyFileError."""
+    if config.tenant_key_file is not None:
+        return read_key(config.tenant_key_file.expanduser())
+    return read_or_make_key(config.data.expanduser() / "tenant.key")
 
 
 async def _listen(listener: Listener, address: Address, *, shared: bool) -> int:
@@ -234,3 +294,7 @@ def _connection_limits(config: SidecarConfig) -> ConnectionLimits:
     return ConnectionLimits(
         head_timeout=config.head_timeout, idle_timeout=config.idle_timeout, connections=config.max_connections
     )
+
+
+def _now() -> UnixNanos:
+    return UnixNanos(time.time_ns())

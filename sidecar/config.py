@@ -68,6 +68,10 @@ class SidecarConfig:
     max_held_bodies: ByteSize = 512 * 1024 * 1024
     """All request bodies that are held for inspection at one time, for each worker; beyond it: 503."""
 
+    otlp_endpoint: str = ""
+    """Collector of traces: http(s)://host:4317. Empty: the caller's trace context is passed on and no span made."""
+    otlp_ca_file: Path | None = None
+    """PEM bundle that verifies the collector; None: the system's CAs."""
     trace_ratio: Annotated[float, Range(0, 1)] = 0.0
     """Share of the traces begun here that are sampled; a caller's decision is followed."""
     log_level: LogLevel = LogLevel.INFO

@@ -181,8 +181,8 @@ class ExchangeRun:
         self._length = length
         self._deadline += plan.total_timeout
         self._inspects = plan.inspects and (length != 0 or head.method in _BODY_METHODS)
-        keep_alive = head.keep_alive and not services.draining
-        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=keep_alive)
+        to_head = head.method == "HEAD"
+        self._delivery = Delivery(is_http11=head.is_http11, to_head=to_head, keep_alive=head.keep_alive)
         self._refusal = plan.refusal or self._refusal_of_the_moment(plan, length)
         if self._refusal is not None:
             if head.expects_continue or length > SHORT_BODY:
@@ -454,6 +454,8 @@ class ExchangeRun:
 
     def _deliver(self) -> None:
         account, delivery = self._account, self._delivery
+        if self._services.draining:
+            delivery.keep_alive = False
         if not account.first_chunk_at and delivery.has_news:
             account.first_chunk_at = self._services.now()
         self._client.send(delivery.take())

@@ -92,13 +92,13 @@ class PageServer:
         self._tasks = tasks
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self.port = 0
+        """Where it serves, if it does so on a port."""
 
-    async def listen(self, host: str, port: int) -> int:
-        """Serve on a port; the one that was chosen when 0 was given. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, host, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+    async def listen(self, host: str, port: int) -> None:
+        """Serve on a port, any free one for 0. Raises OSError."""
+        self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def listen_unix(self, path: Path) -> None:
         """Serve on a socket file. Raises OSError."""

@@ -59,26 +59,27 @@ class Workers:
         self._failure: WorkersFailedError | None = None
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._directory: Path
-        self.port = 0
-        """Where applications connect."""
+        self.ports: dict[str, int] = {}
+        """Setting -> port, as in `Sidecar`."""
 
     async def run(self, ready: Callable[["Workers"], None]) -> None:
         """Keep all workers running until `drain`. Raises CannotListenError, or WorkersFailedError after the others were
         ended in good order."""
         config = self._config
         with _held_port(config.listen) as port, tempfile.TemporaryDirectory(prefix="aegis-sidecar-") as directory:
-            self.port = port
+            self.ports["listen"] = port
             self._directory = Path(directory)
             self._write_config(port)
             async with asyncio.TaskGroup() as tasks:
                 pages = await pages_on_ports(config, self, tasks)
                 keepers = [tasks.create_task(self._keep(index)) for index in range(config.workers)]
+                self.ports.update({name: server.port for name, server in pages.items()})
                 try:
                     ready(self)
                     await self._stopping.wait()
                     await asyncio.wait(keepers)
                 finally:
-                    for server in pages:
+                    for server in pages.values():
                         server.close()
         if self._failure is not None:
             raise self._failure

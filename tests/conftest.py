@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be written anew, for a person to review."""
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """Four TCP ports of 127.0.0.1 that nobody had a moment ago."""
+    with ExitStack() as held:
+        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        return [listener.getsockname()[1] for listener in listeners]

@@ -36,7 +36,7 @@ class Trail:
         self._entries = registry.counter(names.AUDIT_ENTRIES).cell()
         self._lost = registry.counter(names.AUDIT_LOST)
         registry.gauge(names.AUDIT_QUEUE).watch(lambda: {(): len(self._queue)})
-        registry.gauge(names.AUDIT_ACCEPTING).watch(lambda: {(): self.accepting})
+        registry.gauge(names.AUDIT_ACCEPTING).watch(lambda: {(): float(self.accepting)})
         registry.gauge(names.AUDIT_PENDING).watch(lambda: {(): flusher.waiting})
         registry.gauge(names.AUDIT_OLDEST).watch(lambda: {(): flusher.oldest_waiting()})
         self._queue: Queue = deque()

@@ -1,0 +1,55 @@
+"""Secrets in files of their own: read with suspicion, made on first use."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+KEY_BYTES: Final = 32
+
+
+class KeyFileError(Exception):
+    """A key file cannot be used. Says which file and what to do, never what is in it."""
+
+
+def read_key(path: Path) -> bytes:
+    """The 32 bytes in `path`. Raises KeyFileError, also when others than its owner may have read or written it."""
+    try:
+        mode = path.stat().st_mode
+        key = path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
+    # A group may read: that is how Kubernetes mounts a Secret with fsGroup.
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise KeyFileError(f"{path}: may be read or written by others; run `chmod 600 {path}`")
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"{path}: expected {KEY_BYTES} bytes; `head -c {KEY_BYTES} /dev/urandom` makes some")
+    return key
+
+
+def read_or_make_key(path: Path) -> bytes:
+    """The same, made if it is not there. Several processes may ask at once and get the same. Raises KeyFileError."""
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
+    return read_key(path)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, os.urandom(KEY_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        path.hardlink_to(scratch)
+    except FileExistsError:
+        pass  # another process was first: its key it is
+    finally:
+        scratch.unlink()

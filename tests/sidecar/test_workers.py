@@ -1,0 +1,98 @@
+"""Several processes on one port, started as a user would."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.chat import completion, prompt
+from tests.fakes.datapath import answering_upstream
+from tests.sidecar.test_app import CHAT, ask, connected, policy
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def running_workers(tmp_path: Path, url: str, ports: dict[str, int]) -> AsyncIterator[asyncio.subprocess.Process]:
+    file = tmp_path / "policy.yaml"
+    file.write_text(policy(url, airlock="none"))
+    flags = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aegis", "sidecar", "--workers", "2", "--policy-file", str(file)),
+        *("--data", str(tmp_path / "data"), "--drain-timeout", "5"),
+        *(text for name, address in flags.items() for text in (f"--{name}", address)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    try:
+        await _until_ready(ports["ready"])
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+async def test_workers_share_a_port_survive_a_death_and_end_together(tmp_path: Path, free_ports: list[int]) -> None:
+    ports = dict(zip(("listen", "ready", "metrics", "admin"), free_ports, strict=False))
+    async with (
+        answering_upstream(completion("ok")) as upstream,
+        running_workers(tmp_path, upstream.url, ports) as process,
+    ):
+        for _ in range(20):
+            async with connected(ports["listen"]) as client:
+                assert (await client.post(CHAT, prompt("x"))).status == 200
+        metrics = (await ask(ports["metrics"], "GET", "/metrics")).body.decode()
+        clients = json.loads((await ask(ports["admin"], "GET", "/clients")).body)
+        children = _children(process.pid)
+        os.kill(children[0], signal.SIGKILL)
+        while len(_children(process.pid)) == 2 and children[0] in _children(process.pid):
+            await asyncio.sleep(0.02)
+        await _until_ready(ports["ready"])
+        async with connected(ports["listen"]) as client:
+            after = await client.post(CHAT, prompt("x"))
+
+        assert sum(float(v.split()[-1]) for v in _samples(metrics, "aegis_exchanges_total")) == 20
+        assert sorted(clients) == ["worker-0", "worker-1"]
+        assert len(children) == 2
+        assert after.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 15) == 0  # noqa: TID251 a test's bound
+
+
+async def test_workers_do_not_outlive_their_parent(tmp_path: Path, free_ports: list[int]) -> None:
+    ports = dict(zip(("listen", "ready", "metrics", "admin"), free_ports, strict=False))
+    async with answering_upstream() as upstream, running_workers(tmp_path, upstream.url, ports) as process:
+        children = _children(process.pid)
+
+        process.kill()
+
+        async with asyncio.timeout(15):
+            while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children):
+                await asyncio.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _samples(page: str, name: str) -> list[str]:
+    return [line for line in page.splitlines() if line.startswith(name + "{")]
+
+
+async def _until_ready(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if (await ask(port, "GET", "/healthz/ready")).status == 200:
+                    return
+            except (OSError, asyncio.IncompleteReadError):
+                pass
+            await asyncio.sleep(0.1)
