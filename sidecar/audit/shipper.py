@@ -44,6 +44,8 @@ Stream = grpc.aio.StreamStreamCall[audit_pb2.LeafBatch, audit_pb2.LeafAck]
 _E = TypeVar("_E", bound=BaseException)
 
 _DURABLE_STATES: Final = frozenset({audit_pb2.LeafAck.DURABLE, audit_pb2.LeafAck.FINAL})
+_SPOILT: Final = frozenset({"ledger_behind", "ledger_ahead", "already_exists"})
+"""Why the numbers of an epoch cannot be used any more. `already_exists`: the ledger has another leaf under a number."""
 _OURS_TO_FIX: Final = frozenset({
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -127,6 +129,7 @@ class Shipper:
         append = audit_pb2_grpc.AuditIngestStub(channel).Append
         backoff = self._pace.first_backoff
         while True:
+            began, durable = self._loop.time(), self._durable[0]
             while not self._delivery.begun:
                 await self._change()
             self._delivery.rewind()
@@ -136,18 +139,21 @@ class Shipper:
             # cancelled (Python 3.11), and this loop would go on for ever. The outer group never fails.
             async with asyncio.TaskGroup() as tasks:
                 session = tasks.create_task(self._session(append(), accounts))
-            reason, was_connected = session.result()
+            reason = session.result()
             self._reconnects.add((reason,))
-            if reason in {"ledger_behind", "ledger_ahead"}:
+            if reason in _SPOILT:
+                accounts.begin_epoch(reason)
                 while not self._afresh:
                     await self._change()
-            if reason in {"ledger_behind", "ledger_ahead", "epoch_done", "afresh"}:
+            elif reason in {"epoch_done", "afresh"}:
                 continue
-            backoff = self._pace.first_backoff if was_connected else min(backoff * 1.6, self._pace.longest_backoff)
+            if self._durable[0] != durable or self._loop.time() - began > self._pace.longest_backoff:
+                backoff = self._pace.first_backoff
             await asyncio.sleep(backoff * self._jitter())
+            backoff = min(backoff * 1.6, self._pace.longest_backoff)
 
-    async def _session(self, stream: Stream, accounts: Accounts) -> tuple[str, bool]:
-        """One stream from beginning to end. (why it ended, whether the ledger ever answered)"""
+    async def _session(self, stream: Stream, accounts: Accounts) -> str:
+        """One stream from beginning to end; why it ended, as a bounded name."""
         reason = "complete"
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -167,10 +173,9 @@ class Shipper:
             reason = "silent"
             logger.warning("ledger does not answer", extra={"seconds": self._pace.hello_timeout})
         finally:
-            was_connected = bool(self._connected[0])
             self._connected[0] = 0
             stream.cancel()
-        return reason, was_connected
+        return reason
 
     async def _hello(self, stream: Stream, accounts: Accounts) -> None:
         delivery = self._delivery
@@ -195,7 +200,6 @@ class Shipper:
             "ledger disagrees about what it has; beginning a new epoch",
             extra={"reason": reason, "epoch": delivery.epoch, "expected_seq": answer.next_seq, "our_seq": ours},
         )
-        accounts.begin_epoch(reason)
         raise _StreamEndedError(reason)
 
     async def _read(self, stream: Stream, accounts: Accounts) -> None:

@@ -284,6 +284,18 @@ async def test_an_epoch_that_the_ledger_knows_before_we_sent_anything_of_it_is_n
     assert len({leaf.commitment for leaf in exchanges(ledger.leaves)}) == 10
 
 
+async def test_a_ledger_with_another_leaf_under_our_number_gets_new_numbers(tmp_path: Path) -> None:
+    ledger = FakeLedger()
+    ledger.refuse = grpc.StatusCode.ALREADY_EXISTS
+    async with serving(ledger) as port, life(tmp_path, port) as sidecar:
+        sidecar.append(*range(5))
+        await eventually(lambda: sidecar.count(names.AUDIT_EPOCHS, "already_exists"))
+        ledger.refuse = None
+
+    assert sidecar.durable
+    check(ledger, tmp_path, range(5))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
