@@ -7,6 +7,10 @@ import click
 
 COMMANDS = {
     # name -> (module with a click command called `command`, one line for --help)
+    "gateway": (
+        "commands.gateway",
+        "Chains, chunked streams and plugin tasks of MathProtocol, in front of the sidecar.",
+    ),
     "mcp": (
         "commands.mcp",
         "MathProtocol as tools of the Model Context Protocol, over stdio.",

@@ -1,0 +1,53 @@
+"""`aegis gateway`: chains, chunked streams and plugin tasks of MathProtocol, in front of the sidecar."""
+
+import logging
+
+import click
+
+import settings
+from gateway.config import GatewayConfig
+
+
+@click.command("gateway")
+@settings.options(GatewayConfig, prefix="AEGIS_GATEWAY_")
+def command(config: GatewayConfig) -> None:
+    """Chains of tasks, numbered chunks over SSE and WebSocket, and plugin tasks, in front of the sidecar.
+
+    POST /v2/process and /v2/stream with {"request": "3-1 | text"}; a WebSocket at /v2/stream takes requests as text
+    messages. Every plugin action is logged.
+    """
+    import uvicorn
+
+    from gateway.app import application
+    from policies.mathprotocol.codes import DEFAULT_TRAPS
+    from policies.mathprotocol.manifest import ManifestError, PluginTask
+    from policies.mathprotocol.resolver import ResolutionError, resolve
+    from sidecar.plugins.host import PluginAction, PluginHost, load
+
+    logger = logging.getLogger("aegis.gateway.plugins")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+
+    def on_action(action: PluginAction) -> None:
+        fields = (action.plugin, action.event.value, action.task, action.detail, action.cpu_ms, action.peak_kib)
+        logger.info("plugin=%s event=%s task=%d detail=%s cpu_ms=%.1f peak_kib=%d", *fields)
+
+    try:
+        loaded = [load(folder) for folder in config.plugins]
+        resolution = resolve([plugin.manifest for plugin in loaded], DEFAULT_TRAPS)
+    except (ManifestError, ResolutionError, OSError) as error:
+        raise click.UsageError(f"--plugins: {error}") from error
+    hosts = {plugin.manifest.name: PluginHost(plugin, on_action) for plugin in loaded}
+    tasks: dict[int, tuple[PluginHost, PluginTask]] = {
+        prime: (hosts[manifest.name], task) for prime, (manifest, task) in resolution.tasks.items()
+    }
+    click.echo(f"MathProtocol gateway on http://{config.listen}, asking {config.upstream}")
+    uvicorn.run(
+        application(config, tasks),
+        host=config.listen.host,
+        port=config.listen.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="wsproto",
+        ws_max_size=config.max_request,
+    )

@@ -1,0 +1,213 @@
+"""The gateway's web face.
+
+    POST /v2/process    {"request": "3-1 | text"} or a chain -> the whole answer
+    POST /v2/stream     {"request": "3-1 | text"} -> text/event-stream, one chunk an event, the end mark last
+    WS   /v2/stream     a request in a text message -> one chunk a message, the end mark last; then the next request
+    GET  /v2/dead-letters, /v2/dead-letters/{id}
+    GET  /healthz
+
+An error before the first chunk has a status; after it, it is an `error` event, or a message that begins with a brace,
+which no chunk does. A stream that ends without end mark and without error broke off.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.config import GatewayConfig
+from gateway.model import Model
+from gateway.tasks import PluginTasks, TaskError, Tasks
+from gateway.vault import DeadLetterVault
+from policies.mathprotocol.chain import Breakers, StageCache
+from policies.mathprotocol.composite import is_composite
+
+Answer = TypeVar("Answer")
+
+_OVERLOADED: Final = TaskError(503, "overloaded", "too many requests in progress; ask again later")
+
+
+def application(config: GatewayConfig, plugins: PluginTasks) -> Starlette:
+    """The ASGI application. Plugin hosts are stopped at shutdown."""
+    model = Model(config.upstream, config.model, config.timeout)
+    tasks = Tasks(
+        model,
+        plugins,
+        StageCache(config.cache),
+        Breakers(config.breaker_threshold, config.breaker_cooldown),
+        DeadLetterVault(config.dead_letters),
+        config.max_stream,
+    )
+    face = _Face(tasks, config)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await model.close()
+        for host in {id(host): host for host, _ in plugins.values()}.values():
+            await host.stop()
+
+    return Starlette(
+        routes=[
+            Route("/v2/process", face.process, methods=["POST"]),
+            Route("/v2/stream", face.stream, methods=["POST"]),
+            WebSocketRoute("/v2/stream", face.socket),
+            Route("/v2/dead-letters", face.letters, methods=["GET"]),
+            Route("/v2/dead-letters/{id}", face.letter, methods=["GET"]),
+            Route("/healthz", face.health, methods=["GET"]),
+        ],
+        lifespan=lifespan,
+    )
+
+
+class _Face:
+    """The endpoints."""
+
+    def __init__(self, tasks: Tasks, config: GatewayConfig) -> None:
+        self._tasks = tasks
+        self._max_request = config.max_request
+        self._slots = asyncio.Semaphore(config.max_concurrent)
+
+    async def process(self, request: Request) -> Response:
+        try:
+            text = await self._text(request)
+            async with self._slot():
+                return JSONResponse(await self._tasks.process(text, request.headers))
+        except TaskError as error:
+            return JSONResponse(error.as_json(), error.status)
+
+    async def stream(self, request: Request) -> "Response | EventStream":
+        try:
+            chunks = self._chunks(_single(await self._text(request)), request)
+            first = await _unless_gone(request.receive, anext(chunks))
+        except TaskError as error:
+            return JSONResponse(error.as_json(), error.status)
+        except ClientGoneError:
+            return Response(status_code=499)  # nobody reads it
+        return EventStream(_events(first, chunks))
+
+    async def socket(self, socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while True:
+                text = await socket.receive_text()
+                try:
+                    if len(text.encode()) > self._max_request:
+                        raise TaskError(413, "too_large", "the request is too large")
+                    async with aclosing(self._chunks(_single(text), socket)) as chunks:
+                        async for chunk in chunks:
+                            await socket.send_text(chunk)
+                except TaskError as error:
+                    await socket.send_text(json.dumps(error.as_json()))
+        except (WebSocketDisconnect, KeyError):
+            return  # gone, or not a text message
+
+    async def letters(self, _: Request) -> Response:
+        return JSONResponse(self._tasks.vault.summaries())
+
+    async def letter(self, request: Request) -> Response:
+        letter = self._tasks.vault.get(request.path_params["id"])
+        return Response(status_code=404) if letter is None else JSONResponse(letter.content())
+
+    async def health(self, _: Request) -> Response:
+        return Response(status_code=200)
+
+    async def _chunks(self, text: str, connection: Request | WebSocket) -> AsyncGenerator[str]:
+        async with self._slot(), aclosing(self._tasks.chunks(text, connection.headers)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._slots.locked():
+            raise _OVERLOADED
+        async with self._slots:
+            yield
+
+    async def _text(self, request: Request) -> str:
+        raw = bytearray()
+        async for part in request.stream():
+            raw += part
+            if len(raw) > self._max_request:
+                raise TaskError(413, "too_large", f"a request has at most {self._max_request} bytes")
+        try:
+            body: Any = json.loads(raw)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict) or not isinstance(body.get("request"), str):
+            raise TaskError(400, 4096, 'expected a JSON object such as {"request": "3-1 | text"}')
+        text: str = body["request"]
+        return text
+
+
+class EventStream:
+    """An ASGI response that stops at once, and its source with it, when the client goes away."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        self._response = StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGoneError):
+            await _unless_gone(receive, self._response.stream_response(send))
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def _unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
+    """What `work` gives. Cancels it and raises ClientGoneError when the client goes away first."""
+    given: list[Answer] = []
+    failed: list[Exception] = []
+
+    async def working() -> None:
+        try:
+            given.append(await work)
+        except Exception as error:  # noqa: BLE001 raised again below, not as a group
+            failed.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        worker = group.create_task(working())
+        watcher = group.create_task(_disconnected(receive))
+        worker.add_done_callback(lambda _: watcher.cancel())
+        watcher.add_done_callback(lambda _: worker.cancel())
+    if failed:
+        raise failed[0]
+    if not given:
+        raise ClientGoneError
+    return given[0]
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _single(text: str) -> str:
+    if is_composite(text):
+        raise TaskError(400, 4096, "a chain has several answers and is not streamed: ask /v2/process")
+    return text
+
+
+async def _events(first: str, chunks: AsyncGenerator[str]) -> AsyncIterator[bytes]:
+    async with aclosing(chunks):  # a client that goes away cancels the model's answer
+        yield _event(first)
+        try:
+            async for chunk in chunks:
+                yield _event(chunk)
+        except TaskError as error:
+            yield f"event: error\ndata: {json.dumps(error.as_json())}\n\n".encode()
+
+
+def _event(chunk: str) -> bytes:
+    return f"data: {chunk}\n\n".encode("utf-8", "replace")
