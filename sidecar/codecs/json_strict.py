@@ -20,6 +20,9 @@ import msgspec
 MAX_DEPTH: Final = 64
 """Levels of arrays and objects. Real prompts with tool schemas stay below 20."""
 
+REFUSED: Final = (ValueError, msgspec.MsgspecError)
+"""What msgspec raises for bytes that it does not read; before 0.20 its own errors were no ValueError."""
+
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 # Both may count too much, never too little. The second leaves out a quote behind exactly one backslash, which is
@@ -48,7 +51,7 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
         value: Json = _decode(document)
     except RecursionError:
         raise AmbiguousJsonError(f"more than {max_depth} levels deep") from None
-    except ValueError as error:
+    except REFUSED as error:
         raise JsonError(_reason(error)) from None
     names = _census(value, max_depth)
     if not _has_no_more_than(names, value, document):

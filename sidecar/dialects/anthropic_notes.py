@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sidecar.codecs.json_strict import REFUSED
 from sidecar.codecs.sse import event_data, new_event
 from sidecar.dialects.dialect import Observed
 from sidecar.dialects.provider_errors import anthropic_error
@@ -58,7 +59,7 @@ class AnthropicNotes:
         """A whole answer, or the data of one event."""
         try:
             event = _decode(body)
-        except (ValueError, RecursionError):
+        except (*REFUSED, RecursionError):
             return
         match event.type:
             case "message_start" if event.message is not None:

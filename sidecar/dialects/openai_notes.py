@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sidecar.codecs.json_strict import REFUSED
 from sidecar.codecs.sse import event_data, new_event
 from sidecar.dialects.dialect import Observed
 from sidecar.dialects.provider_errors import openai_error
@@ -53,7 +54,7 @@ class OpenAINotes:
         """A whole answer, or the data of one event."""
         try:
             chunk = _decode(body)
-        except (ValueError, RecursionError):
+        except (*REFUSED, RecursionError):
             return
         if chunk.id and not observed.response_id:
             observed.response_id = chunk.id

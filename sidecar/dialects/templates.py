@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from sidecar.codecs.json_splice import written
+from sidecar.codecs.json_strict import REFUSED
 from sidecar.dialects.lanes import Lane
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -54,7 +55,7 @@ class Template:
         """The text of an event of this shape, None if it must be read another way (lone surrogates, bad bytes)."""
         try:
             return _decode(event[self._size : end])
-        except ValueError:
+        except REFUSED:
             return None
 
     def with_text(self, event: bytes, end: int, text: str) -> bytes:

@@ -144,7 +144,7 @@ async def test_t18_upstream_that_dies_in_midstream_is_an_error_and_no_end() -> N
     ("status", "fields", "hits", "error"),
     [
         ("429 Too Many Requests", "retry-after-ms: 1\r\n", 3, anthropic.RateLimitError),
-        ("529 Overloaded", "x-should-retry: false\r\n", 1, anthropic.InternalServerError),
+        ("529 Overloaded", "x-should-retry: false\r\n", 1, anthropic.APIStatusError),
         ("413 Payload Too Large", "", 1, anthropic.APIStatusError),
     ],
 )

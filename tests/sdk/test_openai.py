@@ -77,31 +77,49 @@ async def test_accumulating_helper_ends_with_the_same_completion() -> None:
     assert completion.usage.total_tokens == 3
 
 
-async def test_t7_streamed_tool_arguments_parse_to_the_values() -> None:
-    def call(index: int, arguments: str, **first: Any) -> bytes:
-        function = {"arguments": arguments, **({"name": first.pop("name")} if "name" in first else {})}
-        return chunk_event({"tool_calls": [{"index": index, "function": function, **first}]})
+FIRST_CALL = [*'{"to": "[T1]", "note": "of \\"[T2]\\" \\u00e9", "n": 1.0}']
+SECOND_CALL = ['{"who', '":"[T', '2]"', "}"]
+CALLED = [{"to": JO, "note": f'of "{ZOE}" é', "n": 1.0}, {"who": ZOE}]
 
-    first = [*'{"to": "[T1]", "note": "of \\"[T2]\\" \\u00e9", "n": 1.0}']
-    second = ['{"who', '":"[T', '2]"', "}"]
-    deltas = [call(0, "", id="call_a", type="function", name="mail")]
-    deltas += [call(1, "", id="call_b", type="function", name="find")]
-    for number, fragment in enumerate(first):
-        deltas.append(call(0, fragment))
-        deltas += [call(1, second[number])] if number < len(second) else []
-    answer = b"".join([*deltas, chunk_event({}, "tool_calls"), DONE])
-    tool: Any = {"type": "function", "function": {"name": "mail", "parameters": {"type": "object", "properties": {}}}}
+
+def call_event(index: int, arguments: str, name: str = "") -> bytes:
+    """A fragment of a tool call; only the first one has its name."""
+    call: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
+    if name:
+        call |= {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return chunk_event({"tool_calls": [call]})
+
+
+async def test_t7_streamed_tool_arguments_parse_to_the_values() -> None:
+    deltas = [call_event(0, "", "mail"), *(call_event(0, text) for text in FIRST_CALL)]
+    deltas += [call_event(1, "", "find"), *(call_event(1, text) for text in SECOND_CALL)]
+    function = {"name": "mail", "strict": True, "parameters": {"type": "object"}}
+    tool: Any = {"type": "function", "function": function}
     async with (
-        client_of(ModelServer(answer, step=13)) as (client, _),
+        client_of(ModelServer(b"".join([*deltas, chunk_event({}, "tool_calls"), DONE]), step=13)) as (client, _),
         client.chat.completions.stream(**ASK, tools=[tool]) as stream,
     ):
         completion = await stream.get_final_completion()
 
     calls = completion.choices[0].message.tool_calls
     assert calls is not None
-    assert [(c.id, c.function.name) for c in calls] == [("call_a", "mail"), ("call_b", "find")]
-    assert json.loads(calls[0].function.arguments) == {"to": JO, "note": f'of "{ZOE}" é', "n": 1.0}
-    assert json.loads(calls[1].function.arguments) == {"who": ZOE}
+    assert [(call.id, call.function.name) for call in calls] == [("call_mail", "mail"), ("call_find", "find")]
+    assert [json.loads(call.function.arguments) for call in calls] == CALLED
+
+
+async def test_t5_tool_calls_whose_fragments_alternate_are_restored_each_for_itself() -> None:
+    deltas = [call_event(0, "", "mail"), call_event(1, "", "find")]
+    for number, text in enumerate(FIRST_CALL):
+        deltas.append(call_event(0, text))
+        deltas += [call_event(1, SECOND_CALL[number])] if number < len(SECOND_CALL) else []
+    told = ["", ""]
+    async with client_of(ModelServer(b"".join([*deltas, chunk_event({}, "tool_calls"), DONE]))) as (client, _):
+        async for chunk in await client.chat.completions.create(**ASK, stream=True):
+            for call in chunk.choices[0].delta.tool_calls or []:
+                assert call.function is not None
+                told[call.index] += call.function.arguments or ""
+
+    assert [json.loads(arguments) for arguments in told] == CALLED
 
 
 async def test_t8_tool_calls_and_results_of_the_history_leave_as_tokens() -> None:
@@ -223,7 +241,7 @@ async def test_refused_prompt_never_reaches_the_model_and_is_not_asked_again() -
 
 
 async def test_t19_stream_that_the_application_closes_is_closed_upstream() -> None:
-    async with client_of(ModelServer(chat_stream(["x"] * 200_000), step=4096)) as (client, datapath):
+    async with client_of(ModelServer(chat_stream(["x" * 40] * 20_000), step=4096)) as (client, datapath):
         stream = await client.chat.completions.create(**ASK, stream=True)
         async for _ in stream:
             break
