@@ -16,7 +16,8 @@ from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, MissingError
 from ledger.fsck import Fault, Progress, check_leftover, check_tree
 from ledger.policy import TrustPolicy
-from ledger.reader import TreeReader, with_full_tiles
+from ledger.reader import Fetch, TreeReader, with_full_tiles
+from ledger.staging import staging_key, unpack_staging
 from ledger.tiles import Tile, width_at
 
 _MAX_FAULTS: Final = 100
@@ -77,18 +78,17 @@ def _leftovers(source: DirectorySource, policy: TrustPolicy, head: Checkpoint, i
     # A node that runs may have grown the log meanwhile. It moves its lock before it writes any tile, so the lock, read
     # after the tiles were listed, covers them all.
     try:
-        head = _latest(source, policy, head)
+        reader = _latest(source, policy, head)
     except LedgerError as error:
         if is_whole:
             yield Fault("checkpoint", f"a later checkpoint of this log contradicts the one that was checked: {error}")
         return
-    reader = TreeReader(head.size, head.root, source.fetch)
     for path, resource in stored:
         if resource is None:
             yield Fault(path, "no tile or bundle has this name")
             continue
         level = resource.level if isinstance(resource, Tile) else 0
-        if resource.width == width_at(head.size, level, resource.number):
+        if resource.width == width_at(reader.size, level, resource.number):
             continue
         try:
             fault = check_leftover(reader, resource, source.fetch(path))
@@ -100,17 +100,27 @@ def _leftovers(source: DirectorySource, policy: TrustPolicy, head: Checkpoint, i
             yield fault
 
 
-def _latest(source: DirectorySource, policy: TrustPolicy, head: Checkpoint) -> Checkpoint:
-    """The largest checkpoint of the directory, all of them consistent with each other."""
+def _latest(source: DirectorySource, policy: TrustPolicy, head: Checkpoint) -> TreeReader:
+    """The largest tree that the directory has a signed checkpoint of, all of them consistent with each other."""
+    reader = TreeReader(head.size, head.root, source.fetch)
     for path in (".state/lock", "checkpoint"):
         try:
             note = source.fetch(path)
-        except LedgerError:
+        except MissingError:
             continue  # a copy of a log has no lock
         other = policy.verify(note)
-        larger, smaller = (other, head) if other.size >= head.size else (head, other)
-        reader = TreeReader(larger.size, larger.root, source.fetch)
-        if reader.root_at(smaller.size) != smaller.root:
+        other_reader = TreeReader(other.size, other.root, _with_staged(source, other))
+        larger, smaller = (other_reader, reader) if other.size >= reader.size else (reader, other_reader)
+        if larger.root_at(smaller.size) != smaller.root:
             raise LedgerError(f"the trees of {smaller.size} and {larger.size} leaves are two histories")
-        head = larger
-    return head
+        reader = larger
+    return reader
+
+
+def _with_staged(source: DirectorySource, head: Checkpoint) -> Fetch:
+    """Reads what a node that was killed has committed and not yet put into its place: it does so when it starts."""
+    try:
+        staged = unpack_staging(source.fetch(staging_key(head.size, head.root)))
+    except LedgerError:
+        staged = {}
+    return lambda path: staged[path] if path in staged else source.fetch(path)

@@ -23,8 +23,8 @@ from controlplane.ledger.errors import ClockError, FatalError, StorageError
 from controlplane.ledger.ports import CHECKPOINT, Backend, Lock
 from controlplane.ledger.recovery import recover
 from controlplane.ledger.signed import SignedCheckpoint, Signers
-from controlplane.ledger.staging import pack_staging, staging_key
 from ledger.checkpoint import Checkpoint
+from ledger.staging import pack_staging, staging_key
 from ledger.tiles import WIDTH, Bundle, Edge, grow
 
 logger = logging.getLogger(__name__)

@@ -22,11 +22,11 @@ from typing import NamedTuple
 from controlplane.ledger.errors import DamagedLogError, NoLogError, StorageError
 from controlplane.ledger.ports import CHECKPOINT, Backend, Lock
 from controlplane.ledger.signed import SignedCheckpoint, Signers
-from controlplane.ledger.staging import PREFIX, staged_size, staging_key, unpack_staging
 from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, MissingError
 from ledger.reader import TreeReader
 from ledger.rfc6962 import leaf_hash
+from ledger.staging import PREFIX, staged_size, staging_key, unpack_staging
 from ledger.tiles import WIDTH, Bundle, Edge, edge_from_tiles, entry_offsets, right_edge
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,11 @@ async def _replay(backend: Backend, published: Checkpoint, head: Checkpoint) -> 
     logger.info("finishing a growth that was interrupted", extra={"old_size": published.size, "size": head.size})
     bundle = await backend.get(staging_key(head.size, head.root))
     if bundle is not None:
-        await backend.put(unpack_staging(bundle))
+        try:
+            objects = unpack_staging(bundle)
+        except LedgerError as error:
+            raise DamagedLogError(f"the growth that was committed cannot be completed: {error}") from None
+        await backend.put(objects)
         return
     # The bundle is deleted only after publication, so the checkpoint went back: a write of an older one that was
     # given up for lost came late. Then every object of the growth is there; not one may be taken on trust.

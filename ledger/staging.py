@@ -3,14 +3,15 @@
     repeated: u16 length of key || key || u32 length of object || object
     then: SHA-256 over all that comes before
 
-It is written before the lock moves and deleted after the checkpoint is published. A crash in between is replayed.
+It is written before the lock moves and deleted after the checkpoint is published. A crash in between is replayed from
+it, and until then whoever reads the log finds in it what is not yet in its place.
 """
 
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
-from controlplane.ledger.errors import DamagedLogError
+from ledger.errors import MalformedError
 
 PREFIX: Final = ".state/staging/"
 _DIGEST: Final = 32
@@ -38,16 +39,19 @@ def pack_staging(objects: Mapping[str, bytes]) -> bytes:
 
 
 def unpack_staging(data: bytes) -> dict[str, bytes]:
-    """The objects of a bundle. Raises DamagedLogError unless every byte is as it was written."""
+    """The objects of a bundle. Raises MalformedError unless every byte is as it was written."""
     packed, digest = data[:-_DIGEST], data[-_DIGEST:]
     if sha256(packed).digest() != digest:
-        raise DamagedLogError("the staging bundle is damaged: its checksum is wrong")
-    objects, at = {}, 0
+        raise MalformedError("the staging bundle is damaged: its checksum is wrong")
+    objects: dict[str, bytes] = {}
+    at = 0
     while at < len(packed):
         key_end = at + 2 + int.from_bytes(packed[at : at + 2], "big")
-        data_end = key_end + 4 + int.from_bytes(packed[key_end : key_end + 4], "big")
-        if data_end > len(packed):
-            raise DamagedLogError("the staging bundle is damaged: an object ends beyond it")
-        objects[packed[at + 2 : key_end].decode(errors="replace")] = packed[key_end + 4 : data_end]
+        data_at = key_end + 4
+        data_end = data_at + int.from_bytes(packed[key_end:data_at], "big")
+        key = packed[at + 2 : key_end]
+        if data_end > len(packed) or not key.isascii() or key.decode() in objects:
+            raise MalformedError("the staging bundle is no bundle: an object ends beyond it, or has no key of its own")
+        objects[key.decode()] = packed[data_at:data_end]
         at = data_end
     return objects
