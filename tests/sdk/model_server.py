@@ -1,7 +1,7 @@
 """What the model server of the SDK tests says, as bytes on its socket."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tests.fakes.datapath import Message, Script, Visit
@@ -66,15 +66,23 @@ def text_block(*texts: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 class ModelServer:
-    """Answers every request alike and remembers them all."""
+    """Answers requests and remembers them all."""
 
-    def __init__(self, answer: bytes, *, status: str = "", fields: str = "", step: int = 0, dies: bool = False) -> None:
-        """An `answer` that begins like a stream is sent as one, `step` bytes a write (0: all at once). `status` makes
-        it an error instead. `dies`: the connection is reset where the answer ends."""
-        self.answer = answer
+    def __init__(
+        self,
+        answer: bytes | Callable[[Any], bytes],
+        *,
+        status: str = "",
+        fields: str = "",
+        step: int = 0,
+        dies: bool = False,
+    ) -> None:
+        """An `answer` (or what it makes of a prompt) that begins like a stream is sent as one, `step` bytes a write
+        (0: all at once). `status` makes it an error instead. `dies`: the connection is reset where the answer ends."""
+        self.answer = answer if callable(answer) else lambda _prompt: answer
         self.status = status
         self.fields = fields
-        self.step = step or len(answer) or 1
+        self.step = step
         self.dies = dies
         self.requests: list[Message] = []
 
@@ -84,20 +92,27 @@ class ModelServer:
         return self._serve
 
     @property
+    def prompts(self) -> list[Any]:
+        """The request bodies that came."""
+        return [json.loads(request.body) for request in self.requests]
+
+    @property
     def prompt(self) -> Any:
         """The one request body that came."""
-        (request,) = self.requests
-        return json.loads(request.body)
+        (prompt,) = self.prompts
+        return prompt
 
     async def _serve(self, visit: Visit) -> None:
         while True:
             self.requests.append(await visit.request())
-            if self.status or not self.answer.startswith((b"data:", b"event:", b":")):
-                await visit.answer(self.answer, status=self.status or "200 OK", fields=self.fields)
+            answer = self.answer(self.prompts[-1])
+            if self.status or not answer.startswith((b"data:", b"event:", b":")):
+                await visit.answer(answer, status=self.status or "200 OK", fields=self.fields)
                 continue
             await visit.send(EVENT_STREAM.encode())
-            for at in range(0, len(self.answer), self.step):
-                piece = self.answer[at : at + self.step]
+            step = self.step or len(answer)
+            for at in range(0, len(answer), step):
+                piece = answer[at : at + step]
                 await visit.send(b"%x\r\n%b\r\n" % (len(piece), piece))
             if self.dies:
                 visit.reset()
