@@ -164,8 +164,8 @@ class ExchangeRun:
         """Whether the head waits for what the answer turns out to be."""
 
         self._moved_at = self._deadline = services.clock()
-        self._stalled_at = 0.0
-        """Since when the client leaves its answer unread; 0: it does not."""
+        self._stalled_at: float | None = None
+        """Since when the client leaves its answer unread; None: it does not."""
 
     # --- the request comes in ---
 
@@ -407,7 +407,7 @@ class ExchangeRun:
         if not self._request_is_whole:
             connection.abandon()  # it answered early and would take the rest for another request
             self._delivery.keep_alive = False
-        elif self._stalled_at:
+        elif self._stalled_at is not None:
             connection.resume()
         if self._reading is not None:
             self._read(self._reading.close)
@@ -482,7 +482,7 @@ class ExchangeRun:
 
     def client_drained(self) -> None:
         """Go on."""
-        self._stalled_at = 0.0
+        self._stalled_at = None
         if self._connection is not None:
             self._connection.resume()
 
@@ -522,7 +522,7 @@ class ExchangeRun:
         limits = self._services.limits
         if now >= self._deadline:
             due, refusal = self._deadline, DEADLINE
-        elif self._stalled_at:
+        elif self._stalled_at is not None:
             due, refusal = self._stalled_at + limits.stall_timeout, STALLED
         elif not self._request_is_whole:
             due, refusal = self._moved_at + limits.body_timeout, BODY_TIMEOUT

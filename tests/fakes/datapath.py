@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -105,7 +106,11 @@ class DataPath:
 
     async def settled(self, count: int = 1) -> Sequence[AuditEntry]:
         """The entries, once there are `count`."""
-        async with asyncio.timeout(5):
+        return await self.settled_within(5, count)
+
+    async def settled_within(self, seconds: float, count: int = 1) -> Sequence[AuditEntry]:
+        """The same, with more patience."""
+        async with asyncio.timeout(seconds):
             while len(self.trail.entries) < count:
                 await asyncio.sleep(0.005)
         assert len(self.trail.entries) == len(self.telemetry.records)
@@ -231,7 +236,7 @@ class ScriptedUpstream:
 
 
 @asynccontextmanager
-async def scripted_upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
+async def scripted_upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedUpstream]:
     """Runs `script` for every connection; a connection ends with it."""
     upstream = ScriptedUpstream(0)
 
@@ -245,7 +250,7 @@ async def scripted_upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

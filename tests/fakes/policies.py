@@ -1,5 +1,6 @@
 """Policies that do one thing, visibly."""
 
+import threading
 from collections.abc import Mapping, Sequence
 
 from policies.model import (
@@ -108,3 +109,19 @@ class Failing(Swapping):
 
     def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
         raise ZeroDivisionError
+
+
+class Pondering(Swapping):
+    """Takes its time; for prompts long enough to be inspected on a thread."""
+
+    name = "pondering"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.may_end, self.has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
+        self.has_begun.set()
+        assert self.may_end.wait(10)
+        self.has_ended.set()
+        return FORWARD_UNCHANGED
