@@ -207,6 +207,11 @@ class Forward:
     effects: tuple[Effect, ...] = ()
     task: int = 0
     """MathProtocol task code that was asked for, for the audit leaf; 0: none."""
+    guards_answer: bool = False
+    """Whether the answer must prove itself before anything of it is shown.
+
+    Nothing of a stream leaves before some of its text was released, so that it can still be voided or become an error
+    with a status; an answer without any text is judged as one whose text is empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class PipelineRun:
         effects: tuple[Effect, ...] = ()
         system_prompt: str | None = None
         task = 0
+        guards_answer = False
         for run in self.runs:
             verdict = run.request(segments, now)
             if not isinstance(verdict, Forward):
@@ -60,15 +61,16 @@ class PipelineRun:
             effects += verdict.effects
             system_prompt = verdict.system_prompt or system_prompt
             task = verdict.task or task
+            guards_answer = guards_answer or verdict.guards_answer
             if verdict.edits:
                 edits.update(verdict.edits)
                 segments = [
                     Segment(s.path, s.role, verdict.edits[s.path]) if s.path in verdict.edits else s for s in segments
                 ]
         self._answering = [run for run in reversed(self.runs) if run.rewrites_answer]
-        if not edits and not effects and system_prompt is None and not task:
+        if not edits and not effects and system_prompt is None and not task and not guards_answer:
             return FORWARD_UNCHANGED
-        return Forward(edits, system_prompt, effects, task)
+        return Forward(edits, system_prompt, effects, task, guards_answer)
 
     @property
     def rewrites_answer(self) -> bool:

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from policies.model import Channel, Decoy, Deny, Effect, Forward, ResultCode
+from policies.model import Channel, ChannelKind, Decoy, Deny, Effect, Forward, ResultCode
 from policies.pipeline import PipelineRun
 from sidecar.account import Account
+from sidecar.answer_guard import AnswerGuard
 from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
 from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
 from sidecar.codecs.http1_errors import BadRequestError
@@ -58,6 +59,9 @@ SHORT_BODY: Final = 64 * 1024
 """Bytes of a refused request that are read out so that its connection can live on."""
 ONE_WRITE: Final = 64 * 1024
 """Bytes up to which copying a body behind its head is cheaper than a second write."""
+
+ASKED_AGAIN: Final = 5
+"""How often a model is asked again at most, whatever a policy wants: each time is paid for."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -95,6 +99,7 @@ class ExchangeRun:
         "_deadline",
         "_delivery",
         "_effects",
+        "_guard",
         "_head",
         "_holds_head",
         "_inspects",
@@ -113,7 +118,7 @@ class ExchangeRun:
         "_services",
         "_stalled_at",
         "_stream_head",
-        "_was_asked_again",
+        "_times_asked_again",
         "_was_sent_again",
         "id",
     )
@@ -152,12 +157,15 @@ class ExchangeRun:
         """Whether a connection was requested from the pool."""
         self._kept: bytes | None = None
         """The whole body for the upstream, for as long as it may have to be sent once more."""
-        self._was_sent_again = self._was_asked_again = False
+        self._was_sent_again = False
+        self._times_asked_again = 0
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
 
         self._reading: Reading | None = None
         """Reads the answer for policies and metrics; None: it passes unread."""
+        self._guard: AnswerGuard | None = None
+        """Stands before an answer that must prove itself."""
         self._stream_head: AnswerHead | None = None
         """The answer's head if it is a stream."""
         self._holds_head = False
@@ -269,6 +277,8 @@ class ExchangeRun:
         match verdict:
             case Forward():
                 account.task = verdict.task
+                if verdict.guards_answer:
+                    self._guard = AnswerGuard()
                 if verdict.edits:
                     self._redacted = sum(account.findings.values())
                 self._kept = inspected.body
@@ -387,7 +397,10 @@ class ExchangeRun:
 
     def _restore(self, channel: Channel, piece: str, last: bool) -> str | Deny:
         assert self._policies is not None  # noqa: S101 only their answers are restored
-        return self._policies.response(channel, piece, self._services.now(), last=last)
+        released = self._policies.response(channel, piece, self._services.now(), last=last)
+        if self._guard is not None:
+            self._guard.note(channel, released)
+        return released
 
     def answer_body(self, data: bytes) -> None:
         """Some of the answer came."""
@@ -411,7 +424,17 @@ class ExchangeRun:
             connection.resume()
         if self._reading is not None:
             self._read(self._reading.close)
+        self._prove_text()
         self._delivery.end()
+
+    def _prove_text(self) -> None:
+        """An answer that had no text (a tool call, a filtered choice) is judged as one whose text is empty."""
+        guard = self._guard
+        if guard is None or guard.saw_text or self._over or self._asks_again or self._account.status >= 400:
+            return
+        judged = self._restore(Channel(ChannelKind.TEXT, 0), "", last=True)
+        if isinstance(judged, Deny):
+            self._answer_refused(judged)
 
     def _read(self, read: Callable[..., bytes], *data: bytes) -> None:
         try:
@@ -423,11 +446,14 @@ class ExchangeRun:
         else:
             if released:
                 self._delivery.body(released)
+                if self._guard is not None:
+                    self._guard.waits(len(released))
 
     def _answer_refused(self, deny: Deny) -> None:
         """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
-        if deny.retry and not self._was_asked_again and not self._delivery.begun:
-            self._was_asked_again = self._asks_again = True
+        if deny.retry and self._times_asked_again < ASKED_AGAIN and not self._delivery.begun:
+            self._times_asked_again += 1
+            self._asks_again = True
             self._drop_upstream()
             return
         self._effects += deny.effects
@@ -440,6 +466,8 @@ class ExchangeRun:
         if self._over or not self._account.status:
             return
         delivery = self._delivery
+        if self._guard is not None and self._guard.is_shut and not delivery.ended and self._account.status < 400:
+            return
         if delivery.has_news or not (self._holds_head or delivery.begun):
             self._deliver()
         if delivery.ended:
@@ -449,6 +477,7 @@ class ExchangeRun:
         assert self._policies is not None  # noqa: S101 only a policy asks for it
         self._asks_again = False
         self._reading = self._stream_head = None
+        self._guard = AnswerGuard() if self._guard is not None else None
         self._policies.restart()
         self._ask()
 
@@ -578,6 +607,8 @@ class ExchangeRun:
         if self._connection is not None:
             self._drop_upstream()
         services, account, plan = self._services, self._account, self._plan
+        if self._policies is not None and self._policies.rewrites_answer:
+            account.findings = self._policies.findings()  # the answer may have added to them
         now = services.now()
         services.audit.append(account.entry(self.id, plan, result, now))
         observed = self._reading.observed if self._reading is not None else None

@@ -144,7 +144,7 @@ class ProtocolRun:
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(task=request.task)
         edits = {segment.path: self._bounded(request, context)} if request.context else {}
-        return Forward(edits, self._policy.prompt, task=request.task)
+        return Forward(edits, self._policy.prompt, task=request.task, guards_answer=True)
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 contract
         """What of a valid answer may be seen by now. Bounded hold: see `AnswerGate`."""

@@ -7,6 +7,7 @@ import pytest
 
 from policies.model import Alert, DialectName, ResultCode
 from policies.snapshot import AuditMode, BlockedRoute, PolicySnapshot, UnknownEndpoint
+from sidecar.exchange import ASKED_AGAIN
 from tests.fakes.chat import DONE, SSE_HEAD, chunked, completion, content_of, error_code, event, prompt
 from tests.fakes.datapath import (
     Visit,
@@ -253,17 +254,17 @@ async def test_model_is_asked_once_more_where_the_policy_says_so() -> None:
             assert not sidecar.effects.carried_out
 
 
-async def test_model_is_not_asked_a_third_time() -> None:
+async def test_model_is_asked_again_five_times_at_most_whatever_the_policy_wants() -> None:
     async with (
         answering_upstream(completion("wrong")) as upstream,
-        running_datapath(snapshot_of(upstream.url, Judging(retries=9))) as sidecar,
+        running_datapath(snapshot_of(upstream.url, Judging(retries=99))) as sidecar,
     ):
         client = await sidecar.connect()
 
         answer = await client.post(CHAT, prompt("x"))
 
         assert answer.status == 502
-        assert len(upstream.requests) == 2
+        assert len(upstream.requests) == 1 + ASKED_AGAIN
 
 
 async def test_without_any_policy_everything_is_refused() -> None:
