@@ -112,13 +112,15 @@ def _message(message: Json, path: Path, leaves: Leaves) -> None:
             case "tool_calls" if isinstance(value, list):
                 for index, call in enumerate(value):
                     _tool_call(call, (*path, "tool_calls", index), role, leaves)
-            case "function_call":
+            case "function_call" if value is not None:
                 _called(value, (*path, name), role, leaves)
-            case "audio":
+            case "audio" if value is not None:
                 leaves.cannot_read(UnreadablePart.AUDIO)  # a reference to an earlier spoken answer
                 leaves.walk(value, (*path, name), role, _MESSAGE_OPAQUE)
+            case _ if value is not None:
+                leaves.member(name, value, path, role, _MESSAGE_OPAQUE)
             case _:
-                leaves.walk({name: value}, path, role, _MESSAGE_OPAQUE)
+                pass
 
 
 def _part(part: Json, path: Path, role: Role, leaves: Leaves) -> None:
@@ -135,7 +137,7 @@ def _part(part: Json, path: Path, role: Role, leaves: Leaves) -> None:
             inline = isinstance(url, str) and url.startswith("data:")
             leaves.walk(value, (*path, name), role, opaque | {"url"} if inline else opaque)
         else:
-            leaves.walk({name: value}, path, role, _CALL_OPAQUE)
+            leaves.member(name, value, path, role, _CALL_OPAQUE)
 
 
 def _tool_call(call: Json, path: Path, role: Role, leaves: Leaves) -> None:
@@ -146,7 +148,7 @@ def _tool_call(call: Json, path: Path, role: Role, leaves: Leaves) -> None:
         if name in ("function", "custom"):
             _called(value, (*path, name), role, leaves)
         else:
-            leaves.walk({name: value}, path, role, _CALL_OPAQUE)
+            leaves.member(name, value, path, role, _CALL_OPAQUE)
 
 
 def _called(function: Json, path: Path, role: Role, leaves: Leaves) -> None:

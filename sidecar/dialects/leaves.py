@@ -64,6 +64,11 @@ class Leaves:
                 if item.__class__ in _MAY_HOLD_TEXT:
                     self.walk(item, (*path, index), role, opaque)
 
+    def member(self, name: str, value: Json, path: Path, role: Role, opaque: frozenset[str] = NOTHING) -> None:
+        """As `walk`, for one member of the object at `path` that its dialect reads member by member."""
+        if not (isinstance(value, str) and name in opaque):
+            self._walk_object({name: value}, path, role, opaque)
+
     def tool_input(self, value: Json, path: Path, role: Role) -> None:
         """Everything at or below the input of a tool: no name is opaque here, long integers are text, too."""
         if isinstance(value, str):
@@ -103,7 +108,9 @@ class Leaves:
             if isinstance(member, str):
                 if name not in opaque and name not in sealed:
                     self.segments.append(Segment((*path, name), role, member))
-            elif member.__class__ in _MAY_HOLD_TEXT:
+            elif isinstance(member, dict):
+                self._walk_object(member, (*path, name), role, opaque)
+            elif isinstance(member, list):
                 self.walk(member, (*path, name), role, opaque)
 
     def _read_name(self, name: str) -> _Name:

@@ -32,22 +32,29 @@ _MEDIA: Final = {
 def collect_messages(body: Mapping[str, Json], leaves: Leaves) -> None:
     """Every text of a `/v1/messages` body."""
     for name, value in body.items():
-        match name:
-            case "messages" if isinstance(value, list):
-                for index, message in enumerate(value):
-                    _message(message, ("messages", index), leaves)
-            case "system":
-                _content(value, ("system",), Role.SYSTEM, leaves)
-            case "tools":
-                leaves.walk(value, (name,), Role.OTHER, _TOOL_OPAQUE)
-            case "metadata":
-                leaves.tool_input(value, (name,), Role.OTHER)  # user-chosen names and values
-            case "container" | "thinking" | "tool_choice":
-                pass  # names, ids, options
-            case _ if name not in _TOP_OPAQUE or isinstance(value, dict | list):
-                leaves.walk(value, (name,), Role.OTHER, _BLOCK_OPAQUE)
-            case _:
-                pass
+        if name == "messages" and isinstance(value, list):
+            for index, message in enumerate(value):
+                _message(message, ("messages", index), leaves)
+        elif name == "system":
+            _content(value, ("system",), Role.SYSTEM, leaves)
+        elif isinstance(value, str):
+            if name not in _TOP_OPAQUE:
+                leaves.text((name,), Role.OTHER, value)
+        elif isinstance(value, dict | list):
+            _around(name, value, leaves)
+
+
+def _around(name: str, value: Json, leaves: Leaves) -> None:
+    """What stands beside the messages."""
+    match name:
+        case "tools":
+            leaves.walk(value, (name,), Role.OTHER, _TOOL_OPAQUE)
+        case "metadata":
+            leaves.tool_input(value, (name,), Role.OTHER)  # user-chosen names and values
+        case "container" | "thinking" | "tool_choice":
+            pass  # names, ids, options
+        case _:
+            leaves.walk(value, (name,), Role.OTHER, _BLOCK_OPAQUE)
 
 
 def text_documents(body: Mapping[str, Json]) -> dict[int, Path]:
@@ -94,9 +101,9 @@ def _message(message: Json, path: Path, leaves: Leaves) -> None:
     role = _ROLES.get(said_by, Role.USER) if isinstance(said_by, str) else Role.USER
     for name, value in message.items():
         if name == "content":
-            _content(value, (*path, name), role, leaves)
+            _content(value, (*path, "content"), role, leaves)
         else:
-            leaves.walk({name: value}, path, role, _MESSAGE_OPAQUE)
+            leaves.member(name, value, path, role, _MESSAGE_OPAQUE)
 
 
 def _content(content: Json, path: Path, role: Role, leaves: Leaves) -> None:
@@ -119,6 +126,7 @@ def _block(block: Json, path: Path, role: Role, leaves: Leaves) -> None:
             leaves.text((*path, "text"), role, text)
             return
     if kind in _SIGNED:
+        leaves.walk(block, path, role, _BLOCK_OPAQUE)  # leaves out what is signed, not what stands beside it
         return
     if kind in _TOOL_USES:
         _tool_use(block, path, role, leaves)
@@ -136,7 +144,7 @@ def _members(block: Mapping[str, Json], path: Path, role: Role, leaves: Leaves, 
         elif name == "source" and isinstance(value, dict):
             _source(value, (*path, name), role, leaves, media)
         else:
-            leaves.walk({name: value}, path, role, _BLOCK_OPAQUE)
+            leaves.member(name, value, path, role, _BLOCK_OPAQUE)
 
 
 def _tool_use(block: Mapping[str, Json], path: Path, role: Role, leaves: Leaves) -> None:
@@ -144,7 +152,7 @@ def _tool_use(block: Mapping[str, Json], path: Path, role: Role, leaves: Leaves)
         if name == "input":
             leaves.tool_input(value, (*path, name), role)
         else:
-            leaves.walk({name: value}, path, role, _TOOL_USE_OPAQUE)
+            leaves.member(name, value, path, role, _TOOL_USE_OPAQUE)
 
 
 def _source(source: Mapping[str, Json], path: Path, role: Role, leaves: Leaves, media: UnreadablePart) -> None:
@@ -156,4 +164,4 @@ def _source(source: Mapping[str, Json], path: Path, role: Role, leaves: Leaves, 
         if name == "content":
             _content(value, (*path, name), role, leaves)
         else:
-            leaves.walk({name: value}, path, role, _BYTES_OPAQUE if kind == "base64" else _BLOCK_OPAQUE)
+            leaves.member(name, value, path, role, _BYTES_OPAQUE if kind == "base64" else _BLOCK_OPAQUE)

@@ -129,4 +129,4 @@ def _collect(body: Mapping[str, Json], leaves: Leaves) -> None:
         if name == "prompt":
             count_token_arrays(value, leaves)
         if name != "logit_bias":
-            leaves.walk({name: value}, (), Role.USER if name in ("prompt", "suffix") else Role.OTHER, _OPAQUE)
+            leaves.member(name, value, (), Role.USER if name in ("prompt", "suffix") else Role.OTHER, _OPAQUE)

@@ -58,6 +58,15 @@ def test_t8_history_tool_arguments_are_read_as_the_document_they_are() -> None:
     }
 
 
+def test_answer_of_the_sdk_sent_back_with_all_its_nulls_is_plain_text() -> None:
+    message = {"role": "assistant", "content": "a", "audio": None, "function_call": None, "tool_calls": None}
+
+    prompt = CHAT.read(body({**message, "refusal": None, "annotations": []}))
+
+    assert [segment.text for segment in prompt.segments] == ["a"]
+    assert not prompt.unreadable
+
+
 @pytest.mark.parametrize("arguments", ['{"cut": "off', "", "plain", "7", '"text"', "{'a':1}"])
 def test_arguments_that_are_no_document_are_one_plain_text(arguments: str) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}

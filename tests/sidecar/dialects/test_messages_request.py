@@ -71,6 +71,13 @@ def test_t8_tool_use_input_is_read_to_every_leaf_and_telling_name() -> None:
     }
 
 
+def test_t13_what_stands_beside_signed_bytes_is_text() -> None:
+    block = {"type": "thinking", "thinking": "sealed", "signature": "x", "note": "Jo"}
+    unsigned = {"type": "thinking", "thinking": "Jo too"}
+
+    assert [text for _, text in texts(body(block, unsigned)).values()] == ["Jo", "Jo too"]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
