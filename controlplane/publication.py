@@ -52,5 +52,6 @@ class Publication:
             of_kind = [resource for (other, _), resource in resources.items() if other is kind]
             fresh = DesiredType.of(changed.get(kind, 0), of_kind)
             # The same object tells every stream, without a comparison, that there is nothing to send.
-            types[url] = before if before == fresh else fresh
+            same = (before.revision, before.resources) == (fresh.revision, fresh.resources)
+            types[url] = before if same else fresh
         return Desired(newest, types, now)

@@ -45,8 +45,12 @@ class LastKnownGoodFile:
         """Replace the file. `nonce`: 12 fresh random bytes. A crash leaves the old file or the new one, never a mix."""
         sealed = _MAGIC + nonce + self._cipher.encrypt(nonce, kept.SerializeToString(), self._bound)
         scratch = _on_disk(self._path, sealed)
-        # The commit point: from here the new policies are what a restart finds.
-        scratch.replace(self._path)
+        try:
+            # The commit point: from here the new policies are what a restart finds.
+            scratch.replace(self._path)
+        except OSError:
+            scratch.unlink()
+            raise
         directory = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

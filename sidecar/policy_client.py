@@ -52,6 +52,8 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )
+_WRITE_AGAIN: Final = 60.0
+"""Seconds until a last known good that could not be written is tried again: disks get room again."""
 _LOOK_AT_CLOCK: Final = 60.0
 """Seconds: the wall clock may be set, so that an expiry is never waited for in one go."""
 
@@ -105,6 +107,8 @@ class PolicyClient:
         self._whole = False
         """Whether what is held has ever been a whole set of policies, not the beginning of one."""
         self._source = "default"
+        self._published = (-1, "")
+        """(generation of the state, source) of `current`."""
         self._in_force: dict[str, int] = {}
         """type_url -> latest revision wholly in force."""
         self._synced = False
@@ -210,6 +214,10 @@ class PolicyClient:
     # --- below: private ---
 
     def _publish(self, source: str) -> None:
+        """Put what is held in force, unless it is already."""
+        if self._published == (self._state.generation, source):
+            return
+        self._published = self._state.generation, source
         self._source = source
         before, self.current = self.current, self._state.snapshot(source)
         self._problems.pop("empty", None)
@@ -274,8 +282,7 @@ class PolicyClient:
 
     async def _current_channel(self) -> grpc.aio.Channel:
         """The one channel. gRPC's client certificate is fixed per channel, so renewed files mean a new one."""
-        directory = self._control_plane.identity
-        files = tuple((directory / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
+        files = await asyncio.to_thread(_identity_files, self._control_plane.identity)
         if self._channel is not None and files == self._channel_files:
             return self._channel
         if self._channel is not None:
@@ -297,6 +304,8 @@ class PolicyClient:
                 await asyncio.to_thread(self._kept.write, self._state.last_known_good(), nonce)
             except OSError as error:
                 logger.error("last known good not written", extra={"reason": error.strerror})
+                await asyncio.sleep(_WRITE_AGAIN)
+                self._changed.set()
 
     async def _expire(self) -> None:
         """Put stricter defaults in the place of policies that were not renewed in time (rule 9)."""
@@ -317,3 +326,12 @@ class PolicyClient:
 
     async def _work(self, change: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._worker, change, *arguments)
+
+
+def _identity_files(directory: Path) -> tuple[bytes, bytes, bytes]:
+    """CA, key and certificate chain, PEM. Raises OSError."""
+    return (
+        (directory / "ca.crt").read_bytes(),
+        (directory / "tls.key").read_bytes(),
+        (directory / "tls.crt").read_bytes(),
+    )

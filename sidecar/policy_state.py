@@ -63,6 +63,8 @@ class PolicyState:
         """New routes that were refused: what they match is blocked, see BlockedRoute."""
         self.revisions: Mapping[str, int] = {}
         """type_url -> revision in force."""
+        self.generation = 0
+        """Grows with every change of what is enforced or of its revision."""
 
     def versions(self) -> dict[str, dict[str, str]]:
         """type_url -> name -> version in force: what Hello tells. Expired ones are not in force."""
@@ -113,6 +115,7 @@ class PolicyState:
         # From here exchanges can see the new state.
         self._held, self._unbuilt = held, unbuilt
         self.revisions = {**self.revisions, delta.type_url: delta.revision}
+        self.generation += 1
         return ack
 
     def confirm(self, in_force: Mapping[str, int]) -> bool:
@@ -120,6 +123,7 @@ class PolicyState:
         newer = {url: number for url, number in in_force.items() if number > self.revisions.get(url, 0)}
         if newer:
             self.revisions = {**self.revisions, **newer}
+            self.generation += 1
         return bool(newer)
 
     def next_expiry(self) -> UnixNanos | None:
@@ -131,6 +135,7 @@ class PolicyState:
         due = [key for key, held in self._held.items() if (at := held.expires_at) is not None and at <= now]
         if due:
             self._held = {**self._held, **{key: self._stricter(self._held[key]) for key in due}}
+            self.generation += 1
         return due
 
     def last_known_good(self) -> lkg_pb2.LastKnownGood:

@@ -137,7 +137,8 @@ async def _read(
                 await recipient.heard(down.heartbeat)
             case "drain":
                 within = down.drain.reconnect_within.ToMilliseconds() / 1000
-                return Ending(Reason.RECONNECT, "the control plane is draining", min(within, _SLOWEST))
+                within = min(max(within, times.return_within), _SLOWEST)
+                return Ending(Reason.RECONNECT, "the control plane is draining", within)
             case _:
                 return _unexpected(down)
 

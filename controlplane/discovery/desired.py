@@ -16,9 +16,9 @@ _MAX_CACHED: Final = 64
 """Frames kept. Sidecars that were up to date all need the same few."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DesiredType:
-    """All resources of one type. Immutable; two that are the same object are equal without looking."""
+    """All resources of one type. Immutable, compared by identity: see Publication for how it is kept."""
 
     revision: int
     """When the type last changed."""
@@ -79,20 +79,20 @@ class Frames:
     def upserts(self, type_url: str, desired: DesiredType, names: Iterable[str], *, complete: bool = False) -> Frame:
         """The first of these names, as many as one frame holds. A complete frame is never split."""
         names = tuple(names)
-        key = ("upserts", type_url, desired.revision, names, complete)
+        key = ("upserts", type_url, desired, names, complete)
         return self._cached(key) or self._keep(key, _upserts(type_url, desired, names, complete=complete))
 
     def removals(self, type_url: str, desired: DesiredType, names: Iterable[str]) -> Frame:
         """Removal of these names."""
         names = tuple(names)
-        key = ("removals", type_url, desired.revision, names)
+        key = ("removals", type_url, desired, names)
         delta = pb.Delta(type_url=type_url, removed=names, last_of_type=True, revision=desired.revision)
         return self._cached(key) or self._keep(key, _frame(delta))
 
     def renewals(self, type_url: str, desired: DesiredType, names: Iterable[str]) -> Frame:
         """Renewal of these names: control-api.md rule 9, the same version without a body."""
         names = tuple(names)
-        key = ("renewals", type_url, desired.revision, names)
+        key = ("renewals", type_url, desired, names)
         known = self._cached(key)
         if known is not None:
             return known

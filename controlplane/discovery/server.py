@@ -88,6 +88,8 @@ class PolicyDiscovery:
         self._welcome = welcome(server_id, times.heartbeat_every)
         self._frames = Frames()
         self._streams: set[_Stream] = set()
+        self.waiting = 0
+        """Streams that have not said Hello yet."""
         self._max_streams = max_streams
         self._draining = False
         self._one_ended = asyncio.Event()
@@ -145,9 +147,15 @@ class PolicyDiscovery:
 
     async def _stream(self, _requests: object, call: Call) -> None:
         peer = await self._admit(call)
-        session = await self._hello(call, peer)
+        self.waiting += 1
+        try:
+            session = await self._hello(call, peer)
+        finally:
+            self.waiting -= 1
         stream = _Stream(session)
         self._streams.add(stream)
+        if self._draining:  # since it was admitted
+            stream.end(grpc.StatusCode.OK, "draining")
         self.roster.join(peer, session, _now())
         logger.info("sidecar connected", extra={"peer": str(peer), "node": session.node_id, "build": session.build})
         try:
@@ -159,8 +167,10 @@ class PolicyDiscovery:
             self._streams.discard(stream)
             self._one_ended.set()
             self.roster.leave(peer, session)
+            reason = stream.ending[1] if stream.is_ending else "the connection was lost"
+            extra = {"peer": str(peer), "node": session.node_id, "reason": reason}
+            logger.info("sidecar disconnected", extra=extra)
         code, reason = stream.ending
-        logger.info("sidecar disconnected", extra={"peer": str(peer), "node": session.node_id, "reason": reason})
         if code is not grpc.StatusCode.OK:
             await call.abort(code, reason)
 
@@ -175,7 +185,7 @@ class PolicyDiscovery:
             await call.abort(grpc.StatusCode.PERMISSION_DENIED, f"{peer} is not a sidecar; only sidecars get policies")
         if self._draining:
             await call.abort(grpc.StatusCode.UNAVAILABLE, "draining")
-        if len(self._streams) >= self._max_streams:
+        if len(self._streams) + self.waiting >= self._max_streams:
             await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._max_streams} streams stand already")
         return peer
 

@@ -195,8 +195,8 @@ class Session:
                 return self._send(held, self._frames.removals(url, desired, sorted(surplus)), now)
             held.settled = desired
             held.revision = held.revision if held.refused else desired.revision
-            if desired.ttl is not None and held.renew_at is None:
-                held.renew_at = now + desired.ttl / 3
+            due = None if desired.ttl is None else now + desired.ttl / 3
+            held.renew_at = min(due, held.renew_at or due) if due is not None else None
         return None
 
     def _renewal(self, now: float) -> bytes | None:

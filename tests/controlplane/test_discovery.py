@@ -159,6 +159,20 @@ async def test_rule_14_drain_is_sent_on_every_stream_and_ends_it_in_good_order(t
         assert asyncio.get_running_loop().time() - started < 1.5, "the handlers were cut, they did not return"
 
 
+async def test_rule_14_sidecar_that_says_hello_during_the_drain_is_sent_away_too(tmp_path: Path) -> None:
+    service = PolicyDiscovery("test.local", Registry(), server_id="x")
+    async with discovering(tmp_path, service) as plane:
+        stream = plane.stream()
+        async with asyncio.timeout(5):
+            while not service.waiting:
+                await asyncio.sleep(0.01)
+
+        await service.drain(0.0)
+        await stream.hello()
+
+        assert (await stream.read()).HasField("drain")
+
+
 async def test_rule_15_sidecar_that_falls_silent_is_cut_off(tmp_path: Path) -> None:
     async with running(tmp_path, heartbeat_every=0.1) as plane:
         silent, alive = plane.stream("sidecar/silent"), plane.stream("sidecar/alive")

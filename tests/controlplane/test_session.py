@@ -265,6 +265,16 @@ def test_rule_9_times_to_live_are_renewed_without_a_body() -> None:
     assert peer.state.next_expiry() == 40 * 10**9
 
 
+def test_rule_9_shortened_time_to_live_is_renewed_in_its_own_time() -> None:
+    peer = Peer(first := desired(1, airlock(ttl=86_400)))
+    peer.settle()
+
+    peer.session.want(desired(2, airlock(ttl=30), before=first))
+    peer.settle(1.0)
+
+    assert peer.session.wake_at() <= 11.0
+
+
 def test_rule_9_policy_that_expired_before_its_renewal_is_sent_whole() -> None:
     peer = Peer(desired(1, airlock(ttl=30)))
     peer.settle()

@@ -455,6 +455,33 @@ async def test_unreadable_identity_is_a_named_problem_until_it_is_there(plane: P
         task.cancel()
 
 
+async def test_last_known_good_is_written_once_the_disk_lets_it(
+    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.policy_client._WRITE_AGAIN", 0.01)
+    (tmp_path / "lkg").mkdir()  # nothing can be renamed onto a directory
+    await plane.push(MODEL, airlock(), ROUTE)
+    async with sidecar(tmp_path, plane.address) as client:
+        await until(lambda: client.current)
+
+        (tmp_path / "lkg").rmdir()
+
+        await until((tmp_path / "lkg").is_file)
+
+
+async def test_reconnecting_without_news_keeps_the_snapshot_in_force(plane: Plane, tmp_path: Path) -> None:
+    await plane.push(MODEL, airlock(), ROUTE)
+    metrics = Registry()
+    times = StreamTimes(lifetime=0.2, return_within=0.01)
+    async with sidecar(tmp_path, plane.address, times=times, metrics=metrics) as client:
+        await until(lambda: client.current)
+        first = client.current
+
+        await until(lambda: 'reconnects_total{reason="reconnect"} 3.0' in shown(metrics))
+
+        assert client.current is first
+
+
 async def test_rule_16_metrics_tell_what_is_in_force_and_from_where(plane: Plane, tmp_path: Path) -> None:
     await plane.push(MODEL, airlock(), ROUTE)
     metrics = Registry()
