@@ -50,11 +50,6 @@ class Splitter:
         self._started = False
         """Whether a byte order mark is no longer possible."""
 
-    @property
-    def pending(self) -> bool:
-        """Whether an unfinished unit is held."""
-        return bool(self._buffer)
-
     def feed(self, data: bytes) -> list[bytes]:
         """The units that are complete by now. Raises `EventTooLargeError`."""
         size = len(data)

@@ -90,8 +90,6 @@ class Lanes:
         lane = self.lane(channel)
         return "".join([lane.release(word) for word in _WORD.findall(text)]) + lane.release("", last=True)
 
-    def open(self, position: int | None = None) -> Iterator[Lane]:
-        """The lanes that have begun and not ended, of one position or of all, in order of their beginning."""
-        for lane in self._lanes.values():
-            if not lane.ended and (position is None or lane.channel.position == position):
-                yield lane
+    def open(self) -> Iterator[Lane]:
+        """The lanes that have begun and not ended, in order of their beginning."""
+        return (lane for lane in self._lanes.values() if not lane.ended)

@@ -60,7 +60,7 @@ class PassingStream:
         rest = self._splitter.close()
         if rest:
             self._notes.event(rest, self.observed)
-        return rest
+        return without_credentials(rest) if self.observed.upstream_error else rest
 
     def break_off(self, code: str, message: str) -> bytes:
         """The error event, after a line end that closes an event which was too long to be held."""

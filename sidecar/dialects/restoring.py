@@ -169,11 +169,13 @@ class RestoringStream:
     def _edits(self, texts: Texts) -> dict[Path, str | int]:
         """The strings that change; what the lanes that end here still held goes out first."""
         edits: dict[Path, str | int] = {}
-        ending = [lane for lane in self._lanes.open() if texts.ends_all or lane.channel.position in texts.ends]
-        last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces)} if ending else {}
-        self._released += self._flushed(lane for lane in ending if lane not in last_piece)
+        last_piece: dict[Lane, int] = {}
+        if texts.ends or texts.ends_all:
+            ending = [lane for lane in self._lanes.open() if texts.ends_all or lane.channel.position in texts.ends]
+            last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces) if lane in ending}
+            self._released += self._flushed(lane for lane in ending if lane not in last_piece)
         for at, (path, lane, text) in enumerate(texts.pieces):
-            released = lane.release(text, last=lane in ending and last_piece[lane] == at)
+            released = lane.release(text, last=last_piece.get(lane) == at)
             if released != text:
                 edits[path] = released
         for path, channel, text in texts.wholes:
@@ -225,13 +227,15 @@ class RestoringBody:
         """The whole answer. Raises `AnswerRefusedError` or `MalformedAnswerError`."""
         body = b"".join(self._kept)
         self._kept.clear()
+        self._notes.body(body, self.observed)
+        if self.observed.upstream_error:
+            body = without_credentials(body)
         try:
             tree = read_json_with_lone_surrogates(body)
         except JsonError as error:
             raise MalformedAnswerError(f"answer is not acceptable JSON: {error}") from None
         if not isinstance(tree, dict):
             raise MalformedAnswerError("expected a JSON object as answer")
-        self._notes.body(body, self.observed)
         lanes = Lanes(self._restore)
         edits: dict[Path, str | int] = {}
         texts = self._shape.read(tree)

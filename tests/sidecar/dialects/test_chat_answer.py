@@ -261,6 +261,15 @@ def test_t29_upstream_error_in_a_stream_is_noted_and_loses_the_key_it_quotes(res
     assert client == said("a") + b'data: {"error":{"message":"Incorrect API key: sk-***"}}\n\n'
 
 
+def test_t29_error_in_a_body_or_in_a_last_event_without_its_empty_line_loses_its_key_too() -> None:
+    error = b'{"error":{"message":"Incorrect API key: sk-proj-abcdefgh12345678XYZ"}}'
+
+    body = read(CHAT.answer("application/json", WordTokens(JO).restore), [error])
+    event = read(opened(None), [b"data: " + error])
+
+    assert body == event.removeprefix(b"data: ") == b'{"error":{"message":"Incorrect API key: sk-***"}}'
+
+
 def test_error_that_is_null_is_no_error() -> None:
     answer = opened(WordTokens(JO).restore)
 
