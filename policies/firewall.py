@@ -22,6 +22,7 @@ from policies.model import (
     Alert,
     Channel,
     Deny,
+    DialectName,
     Exchange,
     Forward,
     ResultCode,
@@ -36,7 +37,7 @@ _DISGUISE: Final = 0.4
 """Added when a cue only shows after a disguise was taken off."""
 _HARMLESS_DISGUISES: Final = frozenset({"entities", "percent", "leet", "lookalikes"})
 """Web addresses, pasted HTML, model numbers and Russian text show these forms without anybody hiding anything."""
-_SEGMENT_ROLES: Final = frozenset({Role.USER, Role.TOOL})
+_ROLES: Final = frozenset({Role.USER, Role.TOOL})
 
 
 class Score(NamedTuple):
@@ -106,17 +107,20 @@ class FirewallPolicy:
         self.config = config
         self.scanner = scanner
 
-    def open(self, exchange: Exchange) -> "FirewallRun":  # noqa: ARG002 contract
+    def open(self, exchange: Exchange) -> "FirewallRun":
         """A fresh run for one exchange."""
-        return FirewallRun(self.config, self.scanner)
+        # A dialect says who speaks; where none is known, any text may be a user's.
+        roles = _ROLES | {Role.OTHER} if exchange.dialect is DialectName.GENERIC else _ROLES
+        return FirewallRun(self.config, self.scanner, roles)
 
 
 class FirewallRun:
     """The firewall during one exchange."""
 
-    __slots__ = ("_config", "_findings", "_scanner")
+    __slots__ = ("_config", "_findings", "_roles", "_scanner")
 
-    def __init__(self, config: FirewallConfig, scanner: InjectionScanner) -> None:
+    def __init__(self, config: FirewallConfig, scanner: InjectionScanner, roles: frozenset[Role]) -> None:
+        self._roles = roles
         self._config = config
         self._scanner = scanner
         self._findings: dict[str, int] = {}
@@ -126,7 +130,7 @@ class FirewallRun:
     def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 contract
         """Refused at the first text whose score reaches the threshold."""
         for segment in segments:
-            if segment.role in _SEGMENT_ROLES:
+            if segment.role in self._roles:
                 score = self._scanner.score(segment.text)
                 if score.value >= self._config.threshold:
                     return self._suspected(score)

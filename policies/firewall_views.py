@@ -177,13 +177,16 @@ def _respelt(shown: str, signs: set[_Disguise]) -> Iterator[tuple[str, str]]:
 
 def _decoded(text: str, signs: set[_Disguise]) -> Iterator[tuple[str, str]]:
     budget = MAX_DECODED
+    decoded: dict[str, list[str]] = {}
     for disguise, blob in _blobs(text, signs):
         if len(blob) > budget:
-            return
+            break
         budget -= len(blob)
-        decoded = _bytes_of(disguise, blob)
-        if decoded is not None and (readable := _readable(decoded)):
-            yield disguise, readable
+        raw = _bytes_of(disguise, blob)
+        if raw is not None and (readable := _readable(raw)):
+            decoded.setdefault(disguise, []).append(readable)
+    for disguise, parts in decoded.items():
+        yield disguise, " ".join(parts)  # one order may be spread over several blobs
     if _Disguise.PERCENT in signs and (readable := _readable(unquote_to_bytes(text[:budget]))):
         yield "percent", readable
     if _Disguise.ENTITIES in signs:
