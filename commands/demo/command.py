@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import settings
+from commands.demo.errors import DemoError
 from commands.screen import console, listing
 from commands.up.command import now
 from commands.up.config import LOOPBACK, UpConfig
@@ -60,7 +61,7 @@ def command(config: DemoConfig) -> None:
     try:
         with locked(root) as directory:
             asyncio.run(until_signal(_run(config, directory, outcome)))
-    except (UpError, IdentityError, OSError) as error:
+    except (UpError, DemoError, IdentityError, OSError) as error:
         raise click.ClickException(f"{error}\nEverything is left in {root}.") from error
     if outcome.failures:
         raise click.ClickException("\n".join([*outcome.failures, f"Everything is left in {root}."]))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from commands.demo.errors import UnprovenError
 from commands.demo.scene import Proof
 from commands.up.directory import Directory
 from commands.up.programs import AEGIS
@@ -14,13 +15,9 @@ _WITHIN: Final = 30.0
 _EVERY: Final = 0.1
 
 
-class UnprovenError(Exception):
-    """The exchange is not on record, or its proof does not hold."""
-
-
 def prove_command(directory: Directory, exchange: str, proof: Path) -> tuple[str, ...]:
     """Makes the proof out of the log's files and the sidecar's opening of the leaf."""
-    places = ("--spool", str(directory.spool), "--log", str(directory.ledger), "--out", str(proof))
+    places = ("--spool", str(directory.sidecar), "--log", str(directory.ledger), "--out", str(proof))
     return "audit", "prove", "--exchange", exchange, *places
 
 
@@ -49,8 +46,8 @@ async def prove(directory: Directory, exchange: str, proof: Path) -> Proof:
         origin=facts["origin"],
         result=facts["leaf"]["result"],
         revision=facts["leaf"]["policy_revision"],
-        findings=facts["record"]["findings"],
-        request_sha256=facts["record"]["request_sha256"],
+        findings=facts["statement"]["findings"],
+        request_sha256=facts["statement"]["request_sha256"],
     )
 
 

@@ -49,7 +49,7 @@ SCRIPTS: Final = (
 
 
 async def play(number: int, script: Script, sidecar: str, model_port: int, directory: Directory) -> Scene:
-    """One exchange, its traces and its proof. Raises the SDK's errors and UnprovenError."""
+    """One exchange, its traces and its proof. Raises DemoError."""
     received = await asyncio.to_thread(script.ask, sidecar, script.prompt)
     body = await asyncio.to_thread(_last_body, model_port, script.path)
     proof = await prove(directory, received.exchange, directory.root / f"{number}.tlog-proof")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from commands.demo.scene import Proof, Scene
 
-_TOKEN: Final = re.compile(r"\[[A-Z_]+-[0-9A-HJKMNP-TV-Z]+\]")
+_TOKEN: Final = re.compile(r"\[[A-Z]+(?:-[0-9A-Z]+)+\]")
 
 
 def scene_panel(number: int, scene: Scene) -> RenderableType:
@@ -43,8 +43,8 @@ def _proof(proof: Proof) -> RenderableType:
         (f"leaf #{proof.index} of {proof.size}", f"{proof.result}, policy revision {proof.revision}"),
         ("its opening says", f"taken out: {taken}"),
         ("bytes the model saw", f"SHA-256 {proof.request_sha256[:32]}…"),
-        ("in the tree", f"root {proof.root[:32]}…, signed by {proof.origin}"),
-        ("inclusion verified", proof.file.name),
+        ("included in the tree", f"root {proof.root[:32]}…"),
+        ("signed by", f"{proof.origin}; proof: {proof.file.name}"),
     )
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)

@@ -38,13 +38,8 @@ class Directory:
 
     @property
     def sidecar(self) -> Path:
-        """The sidecar's state: last known good policies, audit spool and openings."""
+        """The sidecar's state: last known good policies, audit spools (leaves until durable, and their openings)."""
         return self.root / "sidecar"
-
-    @property
-    def spool(self) -> Path:
-        """The sidecar's audit spools: leaves until they are durable, and their openings."""
-        return self.sidecar / "audit"
 
     @property
     def logs(self) -> Path:
