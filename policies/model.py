@@ -260,7 +260,8 @@ class PolicyRun(Protocol):
         """What may be released of this channel after `piece` arrived.
 
         The concatenation of all that is released must not depend on where the answer was cut into pieces. `last`
-        means that no more text of this channel comes: everything held back is released. A `Deny` ends the answer.
+        means that no more text of this channel comes: everything held back is released, its state can be forgotten.
+        A `Deny` ends the answer.
         """
 
     def restart(self) -> None:

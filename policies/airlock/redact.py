@@ -209,6 +209,8 @@ class AirlockRun:
                 else None
             )
             self._channels[channel] = restorer
+        if last:
+            del self._channels[channel]  # an answer may hold a million strings, each a channel of its own
         return piece if restorer is None else restorer.feed(piece, last=last)
 
     def restart(self) -> None:

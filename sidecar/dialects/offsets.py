@@ -4,13 +4,17 @@ Citations count characters of an answer. Restoration makes the answer longer or 
 was replaced is learnt by watching: a stretch that went in and what came out for it. Within a stretch, the characters
 that are the same at both its ends kept their place; in between one token became one value.
 
-Limits: a stretch that holds several tokens is mapped to its ends. Feed word by word for the finest stretches.
+Limits: a stretch that holds several tokens is mapped to its ends; feed word by word for the finest stretches. Of an
+endless answer only the latest stretches are remembered.
 """
 
 from typing import Final
 
 _LONGEST_STRETCH: Final = 4096
 """Characters after which a stretch is closed even if more may be held back."""
+
+_MOST_STRETCHES: Final = 4096
+"""Stretches that are remembered at least."""
 
 
 class OffsetMap:
@@ -55,6 +59,8 @@ class OffsetMap:
     def _close(self) -> None:
         if self._went != self._came:
             self._stretches.append((self._taken, self._given, self._went, self._came))
+            if len(self._stretches) > 2 * _MOST_STRETCHES:
+                del self._stretches[:_MOST_STRETCHES]
         self._taken += len(self._went)
         self._given += len(self._came)
         self._went = self._came = ""
