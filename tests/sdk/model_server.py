@@ -85,6 +85,8 @@ class ModelServer:
         self.step = step
         self.dies = dies
         self.requests: list[Message] = []
+        self.sent = 0
+        """Bytes of streams that were handed to the socket."""
 
     @property
     def script(self) -> Script:
@@ -114,6 +116,7 @@ class ModelServer:
             for at in range(0, len(answer), step):
                 piece = answer[at : at + step]
                 await visit.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.sent += len(piece)
             if self.dies:
                 visit.reset()
                 return

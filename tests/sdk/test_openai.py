@@ -1,5 +1,6 @@
 """The official `openai` SDK, unchanged, through a running data path (T31): real sockets, a scripted model server."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -249,6 +250,27 @@ async def test_t19_stream_that_the_application_closes_is_closed_upstream() -> No
         (entry,) = await datapath.settled()
 
     assert entry.result is ResultCode.CLIENT_GONE
+
+
+@pytest.mark.slow
+async def test_t20_application_that_reads_slowly_slows_the_model_server_and_loses_nothing() -> None:
+    answer = chat_stream([f"{number} [T1] " + "x" * 100_000 for number in range(400)])
+    server = ModelServer(answer, step=65_536)
+    numbers = []
+    async with client_of(server) as (client, _):
+        stream = await client.chat.completions.create(**ASK, stream=True)
+        sent = -1
+        while sent < server.sent:
+            sent = server.sent
+            await asyncio.sleep(0.1)
+        paused_at = server.sent
+        async for chunk in stream:
+            number, _, rest = (chunk.choices[0].delta.content or "").partition(" ")
+            if rest.startswith(JO):
+                numbers.append(int(number))
+
+    assert paused_at < len(answer) / 2
+    assert numbers == list(range(400))
 
 
 async def test_embeddings_leave_as_tokens_and_token_numbers_are_refused() -> None:
