@@ -6,13 +6,8 @@ from policies.mathprotocol.config import ProtocolConfig
 
 def system_prompt(config: ProtocolConfig) -> str | None:
     """The text for the tasks and params of a route, or None when the application carries its own."""
-    match config.system_prompt_version:
-        case 0:
-            return None
-        case 1:
-            return _version_1(config)
-        case other:
-            raise ValueError(f"system_prompt_version: {other} is not known")
+    # ProtocolConfig admits 0 and the versions that stand here.
+    return _version_1(config) if config.system_prompt_version else None
 
 
 def _version_1(config: ProtocolConfig) -> str:

@@ -125,6 +125,14 @@ def test_registry_is_one_for_the_process() -> None:
     assert ProtocolRegistry() is ProtocolRegistry() is registry
 
 
+def test_registry_shows_copies_of_its_names() -> None:
+    registry.tasks[31] = "X"
+
+    assert 31 not in registry.tasks
+    assert registry.parameters[55] == "REDACT_PII"
+    assert registry.responses[1] == "SUCCESS_BIT"
+
+
 def test_registry_takes_only_codes_of_the_sets() -> None:
     registry.register_task(97, "X")
     registry.register_parameter(89, "Y")

@@ -202,6 +202,19 @@ def test_payload_of_several_lines_becomes_one_line_of_context() -> None:
     assert call.text == "2-1 | a 43-1 | b"
 
 
+def test_failure_beside_a_running_stage_is_final_and_the_late_answer_still_tells_the_breaker() -> None:
+    breakers = Breakers(threshold=1)
+    chain = run("[2-1]&[5-1] | text", breakers=breakers)
+    chain.start(0.0)
+    chain.answer(Stage(2, 1), "Sure!", 0.0)
+
+    due = chain.answer(Stage(5, 1), None, 0.0)
+
+    assert due == []
+    assert chain.outcome == Failed(Stage(2, 1), Failure.INVALID, ())
+    assert not breakers.of(Stage(5, 1)).admits(0.0)
+
+
 def test_answer_nobody_waits_for_changes_nothing() -> None:
     chain = run("[19-1]->[3-1] | text")
     chain.start(0.0)

@@ -74,6 +74,32 @@ def test_garbage_gives_only_our_error(raw: bytes) -> None:
         read_manifest(raw)
 
 
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"task = [1]\nlimits = 1\ndependencies = 2", "[plugin]: is missing"),
+        (b"task = [1]\nlimits = 1\ndependencies = 2", "task 1: expected a table"),
+        (b"task = [1]\nlimits = 1\ndependencies = 2", "limits: expected a table"),
+        (b"task = [1]\nlimits = 1\ndependencies = 2", "dependencies: expected a table"),
+        (toml(extra='[dependencies]\n"Bad Name" = ">=1"'), "dependencies.Bad Name: no plugin can have this name"),
+        (toml(extra="[limits]\nwall_seconds = nan"), "limits.wall_seconds"),
+        (toml(extra="[limits]\nmemory_mib = true"), "limits.memory_mib"),
+        (toml().replace(b'entry = "main:answer"', b'template = "no place for it"'), "template: expected"),
+    ],
+)
+def test_fault_is_named(raw: bytes, fault: str) -> None:
+    with pytest.raises(ManifestError) as refused:
+        read_manifest(raw)
+
+    assert any(named.startswith(fault) or fault in named for named in refused.value.faults)
+
+
+def test_template_instead_of_code() -> None:
+    raw = toml().replace(b'entry = "main:answer"', b'template = "Rhyme on: {context}"')
+
+    assert read_manifest(raw).tasks[0].template == "Rhyme on: {context}"
+
+
 @given(st.binary(max_size=60), st.sampled_from([b"limits", b"dependencies", b"plugin", b"task"]))
 def test_garbage_around_a_table_gives_only_our_error(raw: bytes, table: bytes) -> None:
     with pytest.raises(ManifestError):
@@ -88,6 +114,7 @@ def test_garbage_around_a_table_gives_only_our_error(raw: bytes, table: bytes) -
         ("==1.2", "1.2.0", True),
         ("!=1.2", "1.2", False),
         (">1", "1.0.1", True),
+        ("<2, !=1.5", "1.5", False),
         ("<=1", "1.0.1", False),
         (">=1.10", "1.9", False),  # numbers, not texts
     ],

@@ -186,6 +186,40 @@ def test_secret_traps_and_decoys_need_a_key() -> None:
             ProtocolPolicy(ProtocolConfig(mode=ProtocolMode.ENFORCE, honeypot=honeypot))
 
 
+def test_application_may_carry_its_own_system_prompt() -> None:
+    verdict = asked("2-1", ProtocolConfig(mode=ProtocolMode.ENFORCE, system_prompt_version=0))
+
+    assert isinstance(verdict, Forward)
+    assert verdict.system_prompt is None
+    assert verdict.edits == {}
+
+
+def test_text_outside_a_list_of_messages_is_a_message_of_its_own() -> None:
+    prompt = [Segment(("prompt",), Role.USER, "2-1 | x")]
+
+    assert isinstance(opened(ENFORCE).request(prompt, NOW), Forward)
+
+
+def test_monitor_counts_an_invalid_answer_once_and_looks_at_text_only() -> None:
+    run = opened(MONITOR)
+    run.request(said("2-1 | x"), NOW)
+
+    for piece in ("Sure!", " More.", ""):
+        run.response(TEXT, piece, NOW, last=piece == "")
+    run.response(Channel(ChannelKind.TOOL_ARGUMENTS, 0), "{}", NOW, last=True)
+
+    assert run.findings() == {"PROTOCOL_INVALID_ANSWER": 1}
+
+
+def test_empty_channel_beside_the_answer_is_nothing() -> None:
+    run = opened(ENFORCE, DialectName.ANTHROPIC_MESSAGES)
+    run.request(said("2-1 | x"), NOW)
+
+    assert run.response(Channel(ChannelKind.REFUSAL, 0), "", NOW, last=True) == ""
+    assert run.response(TEXT, "3-128", NOW, last=True) == "3-128"
+    assert run.response(Channel(ChannelKind.TEXT, 1), " ", NOW, last=True) == ""
+
+
 def test_registered_canary_is_an_ordinary_param() -> None:
     config = ProtocolConfig(mode=ProtocolMode.ENFORCE, params=frozenset({1, 34}))
 

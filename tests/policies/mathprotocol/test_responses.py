@@ -67,6 +67,11 @@ def test_parsing_never_raises(value: object) -> None:
     assert parse_response(value) == ((), "")
 
 
+def test_only_strings_are_answers_and_reprs_hold_no_payload() -> None:
+    assert not is_valid_response(b"3-128", CLASSIFICATION)
+    assert "secret" not in repr(parse_response("17-128 | secret"))
+
+
 def test_parsing_gives_codes_before_the_first_pipe_and_the_stripped_rest() -> None:
     assert parse_response("17-128 |  a | b \n") == ((17, 128), "a | b")
     assert parse_response("9" * 5000) == ((), "")
