@@ -1,20 +1,23 @@
 """The staging bundle: every object of one growth in a single file, so that one fsync makes a growth recoverable.
 
+    text: key of the bundle before it || LF
     repeated: u16 length of key || key || u32 length of object || object
     then: SHA-256 over all that comes before
 
-It is written before the lock moves and deleted after the checkpoint is published. A crash in between is replayed from
-it, and until then whoever reads the log finds in it what is not yet in its place.
+It is written before the lock moves, and deleted when every object is durable in its place. Until then whatever a crash
+or a power cut takes away is put back from it. Each names the one before it: those from the lock backwards belong to
+the log, any other was never committed.
 """
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.errors import MalformedError
 
 PREFIX: Final = ".state/staging/"
 _DIGEST: Final = 32
+_MAX_KEY: Final = 200
 
 
 def staging_key(size: int, root: bytes) -> str:
@@ -28,9 +31,17 @@ def staged_size(key: str) -> int:
     return int(size) if size.isascii() and size.isdigit() else 0
 
 
-def pack_staging(objects: Mapping[str, bytes]) -> bytes:
-    """The bundle of these objects."""
-    parts: list[bytes] = []
+class Staged(NamedTuple):
+    """One growth."""
+
+    before: str
+    """Key of the bundle that the growth before it had. That one may be gone: its objects are durable."""
+    objects: dict[str, bytes]
+
+
+def pack_staging(before: str, objects: Mapping[str, bytes]) -> bytes:
+    """The bundle of a growth."""
+    parts = [before.encode(), b"\n"]
     for key, data in objects.items():
         encoded = key.encode()
         parts += (len(encoded).to_bytes(2, "big"), encoded, len(data).to_bytes(4, "big"), data)
@@ -38,13 +49,16 @@ def pack_staging(objects: Mapping[str, bytes]) -> bytes:
     return packed + sha256(packed).digest()
 
 
-def unpack_staging(data: bytes) -> dict[str, bytes]:
-    """The objects of a bundle. Raises MalformedError unless every byte is as it was written."""
+def unpack_staging(data: bytes) -> Staged:
+    """The growth that a bundle holds. Raises MalformedError unless every byte is as it was written."""
     packed, digest = data[:-_DIGEST], data[-_DIGEST:]
     if sha256(packed).digest() != digest:
         raise MalformedError("the staging bundle is damaged: its checksum is wrong")
+    before, line_feed, _ = packed[:_MAX_KEY].partition(b"\n")
+    if not line_feed or not before.isascii():
+        raise MalformedError("the staging bundle does not name the one before it")
     objects: dict[str, bytes] = {}
-    at = 0
+    at = len(before) + 1
     while at < len(packed):
         key_end = at + 2 + int.from_bytes(packed[at : at + 2], "big")
         data_at = key_end + 4
@@ -54,4 +68,4 @@ def unpack_staging(data: bytes) -> dict[str, bytes]:
             raise MalformedError("the staging bundle is no bundle: an object ends beyond it, or has no key of its own")
         objects[key.decode()] = packed[data_at:data_end]
         at = data_end
-    return objects
+    return Staged(before.decode(), objects)

@@ -120,7 +120,7 @@ def _latest(source: DirectorySource, policy: TrustPolicy, head: Checkpoint) -> T
 def _with_staged(source: DirectorySource, head: Checkpoint) -> Fetch:
     """Reads what a node that was killed has committed and not yet put into its place: it does so when it starts."""
     try:
-        staged = unpack_staging(source.fetch(staging_key(head.size, head.root)))
+        staged = unpack_staging(source.fetch(staging_key(head.size, head.root))).objects
     except LedgerError:
         staged = {}
     return lambda path: staged[path] if path in staged else source.fetch(path)

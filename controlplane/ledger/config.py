@@ -28,6 +28,10 @@ class LedgerConfig:
     """Identity of a new log, such as `forest.example/node-a`; empty: a random one. An existing log keeps its own."""
     period: Seconds = 0.05
     """The least time between two checkpoints."""
+    settle_every: Seconds = 5.0
+    """How often tiles are made durable in their places; what was not is replayed after a crash."""
+    max_staged_bytes: ByteSize = 256 << 20
+    """The same, as soon as so much would have to be replayed."""
     kept_checkpoints: Annotated[int, Range(1, 65536)] = 64
     """Partial tiles of this many checkpoints stay although the full ones are there."""
     max_pool_leaves: Annotated[int, Range(4096, 16_777_216)] = 131_072

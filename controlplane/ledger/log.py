@@ -4,30 +4,31 @@
     2 stage every object of the growth in one durable bundle
     3 sign the checkpoint; it does not leave the process
     4 swap the lock from the old to the new checkpoint      <- the commit point
-    5 write tiles and bundles, which never change
+    5 put tiles and bundles, which never change, where everybody reads them
     6 publish the checkpoint; from here the leaves may be acknowledged
-    7 delete the staging bundle
+    7 seconds later, for many growths at once: make what step 5 put durable, and delete their staging bundles
 
-The order is Sunlight's. The lock is the only authority on how far the log goes (I1): whoever cannot swap it from the
-checkpoint that he built on is not the writer any more. No tile is written before the lock has moved (I2), because the
-path of a partial tile depends on its size and not on its content: a late write of an abandoned growth would poison the
-log. A crash before 4 leaves nothing but garbage in staging; a crash after 4 is replayed from the bundle.
+The order is Sunlight's, but for 7: there every tile is durable before the checkpoint is published. Here lock and
+staging bundles are what a power cut leaves, and everything else follows from them (docs/adr/0010).
+
+The lock is the only authority on how far the log goes (I1): whoever cannot swap it from the checkpoint that he built on
+is not the writer any more. No tile is written before the lock has moved (I2), because the path of a partial tile
+depends on its size and not on its content: a late write of an abandoned growth would poison the log. A crash before 4
+leaves nothing but garbage in staging; a crash after 4 is replayed from the bundle.
 """
 
 import asyncio
-import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from controlplane.ledger.errors import ClockError, FatalError, StorageError
 from controlplane.ledger.ports import CHECKPOINT, Backend, Lock
-from controlplane.ledger.recovery import recover
+from controlplane.ledger.recovery import Bundled, recover
 from controlplane.ledger.signed import SignedCheckpoint, Signers
 from ledger.checkpoint import Checkpoint
 from ledger.staging import pack_staging, staging_key
 from ledger.tiles import WIDTH, Bundle, Edge, grow
-
-logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 """POSIX seconds."""
@@ -54,6 +55,7 @@ class Log:
         committed: SignedCheckpoint,
         edge: Edge,
         tail: list[bytes],
+        unsettled: deque[Bundled],
     ) -> None:
         """Use `Log.load`."""
         self._backend = backend
@@ -65,6 +67,8 @@ class Log:
         """Entries of the partial bundle, each behind its length."""
         self._committed = committed
         """What the lock holds."""
+        self._unsettled = unsettled
+        """Staging bundles whose growth is published and may not be durable in its place, oldest first."""
         self._broken: FatalError | None = None
         self.published = committed
         """What every reader may see, and the only tree that leaves are acknowledged in (I7)."""
@@ -92,8 +96,9 @@ class Log:
             )
         growth = await asyncio.to_thread(self._grow, entries, hashes)
         checkpoint = Checkpoint(self._signers.origin, growth.edge.size, growth.edge.root)
-        key = staging_key(checkpoint.size, checkpoint.root)
-        await self._backend.put({key: await asyncio.to_thread(pack_staging, growth.objects)})
+        key, before = _key(checkpoint), _key(self._committed.checkpoint)
+        bundle = await asyncio.to_thread(pack_staging, before, growth.objects)
+        await self._backend.stage(key, bundle)
         signed = await asyncio.to_thread(self._signers.sign, checkpoint, now)
         try:
             await self._swap(signed.note)
@@ -110,18 +115,38 @@ class Log:
         first = self._edge.size
         self._edge, self._tail = growth.edge, growth.tail
         self._committed = signed
+        self._unsettled.append(Bundled(key, len(bundle)))
         return first
 
     async def publish(self) -> None:
-        """Let readers see what is committed: steps 6 and 7. Raises StorageError; then it must be called again."""
+        """Let readers see what is committed: step 6. Raises StorageError; then it must be called again."""
         self._check_usable()
         committed = self._committed
         await self._backend.replace(CHECKPOINT, committed.note)
         self.published = committed
+
+    @property
+    def unsettled_bytes(self) -> int:
+        """How much a start after a power cut would have to replay."""
+        return sum(bundle.size for bundle in self._unsettled)
+
+    async def settle(self) -> None:
+        """Step 7 for everything that is published. May run beside the other calls. Raises StorageError (call it again
+        some time), or FatalError."""
+        self._check_usable()
+        done = list(self._unsettled)
+        if self.published is not self._committed:
+            done = done[:-1]
+        if not done:
+            return
         try:
-            await self._backend.delete([staging_key(committed.checkpoint.size, committed.checkpoint.root)])
-        except StorageError as error:
-            logger.warning("staging bundle is left behind", extra={"error": str(error)})
+            await self._backend.settle()
+        except FatalError as error:
+            self._broken = error
+            raise
+        await self._backend.delete([bundle.key for bundle in done])
+        for _ in done:
+            self._unsettled.popleft()
 
     def _check_usable(self) -> None:
         if self._broken is not None:
@@ -157,4 +182,14 @@ class Log:
         Raises NoLogError, DamagedLogError, or StorageError (try again).
         """
         found = await recover(backend, lock, signers)
-        return cls(backend, lock, signers, clock, committed=found.head, edge=found.edge, tail=found.tail)
+        return cls(
+            *(backend, lock, signers, clock),
+            committed=found.head,
+            edge=found.edge,
+            tail=found.tail,
+            unsettled=deque(found.unsettled),
+        )
+
+
+def _key(checkpoint: Checkpoint) -> str:
+    return staging_key(checkpoint.size, checkpoint.root)

@@ -30,6 +30,7 @@ from controlplane.ledger.partials import PartialTiles
 from controlplane.ledger.reads import read_app
 from controlplane.ledger.records import Records
 from controlplane.ledger.sequencer import Sequencer
+from controlplane.ledger.settling import Settling
 from controlplane.ledger.signed import Signers
 from observability.metrics import Registry
 from settings import Address
@@ -131,8 +132,10 @@ async def run(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doors]
         partials = PartialTiles(storage, records, kept=config.kept_checkpoints)
         await partials.start(log.size)
         intake = Intake(records, max_leaves=config.max_pool_leaves, max_bytes=config.max_pool_bytes)
-        sequencer = Sequencer(log, intake, records, partials.published, metrics, period=config.period)
-        await _serve(config, stop, ready, _Parts(storage, log, intake, records, sequencer, metrics))
+        settling = Settling(log, every=config.settle_every, max_bytes=config.max_staged_bytes)
+        hearers = (partials.published, settling.published)
+        sequencer = Sequencer(log, intake, records, hearers, metrics, period=config.period)
+        await _serve(config, stop, ready, _Parts(storage, log, intake, records, sequencer, settling, metrics))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class _Parts:
     intake: Intake
     records: Records
     sequencer: Sequencer
+    settling: Settling
     metrics: Registry
 
 
@@ -153,6 +157,7 @@ async def _serve(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doo
     try:
         async with asyncio.TaskGroup() as tasks:
             sequencing = tasks.create_task(parts.sequencer.run())
+            settling = tasks.create_task(parts.settling.run())
             tasks.create_task(read_server.serve(sockets=[sock]))
             try:
                 await ingest_server.start()
@@ -163,6 +168,7 @@ async def _serve(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doo
                 # Streams end by themselves: all their leaves are acknowledged, or the sequencer told them that it
                 # failed. The grace is for the bytes on the wire.
                 await ingest_server.stop(_GRACE)
+                settling.cancel()
                 read_server.should_exit = True
     except* NodeError as group:
         failure = _first(group)

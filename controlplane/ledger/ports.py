@@ -2,7 +2,7 @@
 
 Tiles and bundles need no more than a bucket; the lock needs compare-and-swap and nothing else, and is the only
 authority on how far the log goes. An implementation may fail in any way at any moment, as long as it tells so with
-the errors below.
+the errors below. *Durable* means that a power cut does not undo it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,15 +18,27 @@ class Backend(Protocol):
     async def get(self, key: str) -> bytes | None:
         """The object, or None. Raises StorageError."""
 
-    async def put(self, objects: Mapping[str, bytes]) -> None:
-        """Store objects that never change. On return all of them are durable.
+    async def stage(self, key: str, data: bytes) -> None:
+        """Store an object that never changes, durably. Raises like `put`."""
 
-        An object that is there already is accepted if it is byte-identical. Raises ConflictError if it is not,
-        StorageError (then any subset may be stored, now or later), or LostWritesError.
+    async def put(self, objects: Mapping[str, bytes]) -> None:
+        """Store objects that never change, for everybody to read. They are durable after the next `settle`.
+
+        An object that is there already is accepted if it is byte-identical. Raises ConflictError if it is not, or
+        StorageError: then any subset may be stored, now or later.
+        """
+
+    async def repair(self, objects: Mapping[str, bytes]) -> None:
+        """As `put`, but what is there and differs is replaced: half a file that a power cut left."""
+
+    async def settle(self) -> None:
+        """Return when everything that was `put` before is durable. May take long, and may run beside other calls.
+
+        Raises StorageError, or LostWritesError: then some of it never will be.
         """
 
     async def replace(self, key: str, data: bytes) -> None:
-        """Store an object that changes, durably and atomically. Raises like `put`."""
+        """Store an object that changes, durably and atomically. Raises StorageError or LostWritesError."""
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; one that is not there is no error. Not durable. Raises StorageError."""

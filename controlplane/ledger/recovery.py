@@ -8,9 +8,11 @@
 | same size, other root     | two histories                         | refuse (I4)                         |
 | checkpoint ahead          | the lock was rolled back              | refuse (I4)                         |
 | checkpoint of other tree  | two histories                         | refuse (I4)                         |
-| lock ahead                | a crash after the commit              | replay the staging bundle, publish  |
+| lock ahead                | a crash after the commit              | publish, after the following        |
 
-Whatever is found, the end of the log is read back and checked against the signed root before anything is added (I5).
+The staging bundles that lead to the lock are replayed: what a crash or a power cut took away of their growths is put
+back. Whatever is found, the end of the log is read back and checked against the signed root before anything is added
+(I5).
 """
 
 import asyncio
@@ -26,10 +28,28 @@ from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, MissingError
 from ledger.reader import TreeReader
 from ledger.rfc6962 import leaf_hash
-from ledger.staging import PREFIX, staged_size, staging_key, unpack_staging
-from ledger.tiles import WIDTH, Bundle, Edge, edge_from_tiles, entry_offsets, right_edge
+from ledger.staging import PREFIX, Staged, staged_size, staging_key, unpack_staging
+from ledger.tiles import (
+    WIDTH,
+    Bundle,
+    Edge,
+    Tile,
+    edge_from_tiles,
+    entry_offsets,
+    parse_path,
+    right_edge,
+    width_at,
+)
 
 logger = logging.getLogger(__name__)
+
+
+class Bundled(NamedTuple):
+    """A staging bundle."""
+
+    key: str
+    size: int
+    """In bytes."""
 
 
 class Found(NamedTuple):
@@ -39,6 +59,8 @@ class Found(NamedTuple):
     edge: Edge
     tail: list[bytes]
     """Entries of the partial bundle, each behind its length."""
+    unsettled: list[Bundled]
+    """What was replayed, oldest first."""
 
 
 async def recover(backend: Backend, lock: Lock, signers: Signers) -> Found:
@@ -51,13 +73,17 @@ async def recover(backend: Backend, lock: Lock, signers: Signers) -> Found:
         raise DamagedLogError(f"the log has a {there} but no {gone}: restore it, and never make a new log in its place")
     head, published = signers.verify(held, "the lock"), signers.verify(seen, "the published checkpoint")
     behind = _is_behind(published.checkpoint, head.checkpoint)
-    if behind:
-        await _replay(backend, published.checkpoint, head.checkpoint)
-    edge, tail = await asyncio.to_thread(_verified_end, _fetch_from(backend), published.checkpoint, head.checkpoint)
+    unsettled = await _replay(backend, head.checkpoint)
+    fetch = _fetch_from(backend)
+    if behind and not unsettled:
+        # The bundle is deleted long after publication, so the checkpoint went back: a write of an older one that was
+        # given up for lost came late. Then every object of the growth is there; not one may be taken on trust.
+        await asyncio.to_thread(_check_growth, fetch, published.checkpoint.size, head.checkpoint)
+    edge, tail = await asyncio.to_thread(_verified_end, fetch, published.checkpoint, head.checkpoint)
     if behind:
         await backend.replace(CHECKPOINT, head.note)
-    await _sweep(backend, head.checkpoint.size)
-    return Found(head, edge, tail)
+    await _sweep(backend, head.checkpoint.size, {bundle.key for bundle in unsettled})
+    return Found(head, edge, tail, unsettled)
 
 
 def _is_behind(published: Checkpoint, head: Checkpoint) -> bool:
@@ -71,20 +97,40 @@ def _is_behind(published: Checkpoint, head: Checkpoint) -> bool:
     return published.size < head.size
 
 
-async def _replay(backend: Backend, published: Checkpoint, head: Checkpoint) -> None:
-    """Steps 5 of the commit order, again: every object is there already, or is written now."""
-    logger.info("finishing a growth that was interrupted", extra={"old_size": published.size, "size": head.size})
-    bundle = await backend.get(staging_key(head.size, head.root))
-    if bundle is not None:
-        try:
-            objects = unpack_staging(bundle)
-        except LedgerError as error:
-            raise DamagedLogError(f"the growth that was committed cannot be completed: {error}") from None
-        await backend.put(objects)
-        return
-    # The bundle is deleted only after publication, so the checkpoint went back: a write of an older one that was
-    # given up for lost came late. Then every object of the growth is there; not one may be taken on trust.
-    await asyncio.to_thread(_check_growth, _fetch_from(backend), published.size, head)
+async def _replay(backend: Backend, head: Checkpoint) -> list[Bundled]:
+    """Step 5 of the commit order, again, for every bundle that leads to the lock. Those bundles, oldest first."""
+    chain, key = list[Bundled](), staging_key(head.size, head.root)
+    while (data := await backend.get(key)) is not None:
+        chain.insert(0, Bundled(key, len(data)))
+        before = _unpack(data).before
+        if staged_size(before) >= staged_size(key):
+            raise DamagedLogError(f"{key} says that {before} came before it")
+        key = before
+    if chain:
+        logger.info("replaying growths that may not be on disk", extra={"growths": len(chain), "size": head.size})
+    for bundle in chain:
+        data = await backend.get(bundle.key)
+        if data is not None:
+            await backend.repair(_needed(_unpack(data).objects, head.size))
+    return chain
+
+
+def _unpack(data: bytes) -> Staged:
+    try:
+        return unpack_staging(data)
+    except LedgerError as error:
+        raise DamagedLogError(f"a growth that was committed cannot be completed: {error}") from None
+
+
+def _needed(objects: dict[str, bytes], size: int) -> dict[str, bytes]:
+    """Without the partial tiles that are full by now: they may have been removed for good."""
+    needed = {}
+    for path, data in objects.items():
+        resource = parse_path(path)
+        level = resource.level if isinstance(resource, Tile) else 0
+        if resource.width == WIDTH or width_at(size, level, resource.number) < WIDTH:
+            needed[path] = data
+    return needed
 
 
 Fetch = Callable[[str], bytes]
@@ -148,15 +194,15 @@ def _checked_entries(reader: TreeReader, fetch: Fetch, bundle: Bundle) -> list[b
     return packed
 
 
-async def _sweep(backend: Backend, size: int) -> None:
-    """Remove the bundles of growths that are published, or can never be committed any more.
+async def _sweep(backend: Backend, size: int, kept: set[str]) -> None:
+    """Remove the bundles of growths that are durable, or can never be committed any more.
 
     A bundle for a larger tree stays: the swap that names it may have been given up for lost and still be under way
     (I3). When it comes, the lock names that bundle, and only the bundle can complete the log. Once the lock has moved
     otherwise, the late swap fails, and the bundle goes with the next sweep.
     """
     try:
-        stale = [key for key in await backend.keys(PREFIX) if staged_size(key) <= size]
+        stale = [key for key in await backend.keys(PREFIX) if staged_size(key) <= size and key not in kept]
         await backend.delete(stale)
     except StorageError as error:
         logger.warning("old staging bundles stay for now", extra={"error": str(error)})

@@ -6,7 +6,7 @@ Nothing is acknowledged before its checkpoint is published (I7) and the index kn
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
@@ -38,11 +38,18 @@ class Sequencer:
     """The one task that writes to the log."""
 
     def __init__(
-        self, log: Log, intake: Intake, recorder: Recorder, published: Published, metrics: Registry, *, period: float
+        self,
+        log: Log,
+        intake: Intake,
+        recorder: Recorder,
+        published: Sequence[Published],
+        metrics: Registry,
+        *,
+        period: float,
     ) -> None:
         """`period` in seconds: the least time from the start of one growth to the start of the next.
 
-        `published` is called with the size of every tree that is published, after its leaves were acknowledged.
+        Each of `published` is called with the size of every tree that is published, after its leaves were acknowledged.
         """
         self._log = log
         self._intake = intake
@@ -91,7 +98,8 @@ class Sequencer:
         for one, recorded in zip(taken, runs, strict=True):
             self._intake.placed(one, recorded.placed.first_index, size)
         self._leaves.add((), len(entries))
-        await self._published(size)
+        for hear in self._published:
+            await hear(size)
 
     async def _persist(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         wait = _FIRST_WAIT

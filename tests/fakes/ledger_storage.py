@@ -1,7 +1,7 @@
 """Storage of a log in memory, and one that fails at chosen operations in every way that a network store can."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, auto
 
 from controlplane.ledger.errors import ConflictError, StorageError
@@ -18,6 +18,8 @@ class MemoryStorage:
         self.lock: bytes | None = None
         self.roots: dict[int, bytes] = {}
         """Size -> root of every checkpoint that was ever in the lock or published."""
+        self.unsettled: set[str] = set()
+        """Keys of objects that a power cut may take away or cut short."""
 
     def witness(self, note: bytes) -> None:
         checkpoint = parse_checkpoint(parse_note(note).text)
@@ -31,10 +33,38 @@ class MemoryStorage:
     async def get(self, key: str) -> bytes | None:
         return self.objects.get(key)
 
+    def cut_power(self, draw: Iterator[int]) -> None:
+        """Of everything that is not durable some is whole, some gone, some half there, some full of zeros."""
+        for key in sorted(self.unsettled & set(self.objects)):
+            data = self.objects[key]
+            match next(draw) % 4:
+                case 0:
+                    del self.objects[key]
+                case 1:
+                    self.objects[key] = data[: len(data) // 2]
+                case 2:
+                    self.objects[key] = bytes(len(data))
+                case _:
+                    pass
+        self.unsettled.clear()
+
+    async def stage(self, key: str, data: bytes) -> None:
+        await self.put({key: data})
+        self.unsettled.discard(key)
+
     async def put(self, objects: Mapping[str, bytes]) -> None:
         for key, data in objects.items():
+            if key not in self.objects:
+                self.unsettled.add(key)
             if self.objects.setdefault(key, data) != data:
                 raise ConflictError(f"{key} holds something else")
+
+    async def repair(self, objects: Mapping[str, bytes]) -> None:
+        self.unsettled |= {key for key, data in objects.items() if self.objects.get(key) != data}
+        self.objects.update(objects)
+
+    async def settle(self) -> None:
+        self.unsettled.clear()
 
     async def replace(self, key: str, data: bytes) -> None:
         self.witness(data)
@@ -102,6 +132,17 @@ class FailingStorage:
 
     async def get(self, key: str) -> bytes | None:
         return await self._do(f"get {_kind(key)}", self.inner.get(key))
+
+    async def stage(self, key: str, data: bytes) -> None:
+        await self._do("stage", self.inner.stage(key, data), lambda: self.inner.stage(key, data))
+
+    async def repair(self, objects: Mapping[str, bytes]) -> None:
+        half = dict(itertools.islice(objects.items(), len(objects) // 2))
+        whole = self.inner.repair(objects)
+        await self._do("repair", whole, lambda: self.inner.repair(objects), lambda: self.inner.repair(half))
+
+    async def settle(self) -> None:
+        await self._do("settle", self.inner.settle(), self.inner.settle)
 
     async def put(self, objects: Mapping[str, bytes]) -> None:
         half = dict(itertools.islice(objects.items(), len(objects) // 2))

@@ -17,6 +17,7 @@ from controlplane.ledger.log import Log
 from controlplane.ledger.signed import Signers
 from ledger.checkpoint import Checkpoint
 from ledger.cosignature import signer
+from ledger.staging import pack_staging, staged_size, unpack_staging
 from tests.controlplane.ledger.logs import (
     ED25519,
     FAST,
@@ -74,14 +75,36 @@ async def test_commit_order_is_the_one_that_is_documented() -> None:
 
     await grow_by(log, 300, {})
 
-    assert storage.log == ["put staging", "swap lock", "put tile", "replace checkpoint", "delete"]
+    await grow_by(log, 1, {})
+    await log.settle()
+
+    growth = ["stage", "swap lock", "put tile", "replace checkpoint"]
+    assert storage.log == [*growth, *growth, "settle", "delete"]
 
 
-async def test_staging_is_empty_when_nothing_is_under_way() -> None:
+async def test_staging_bundles_stay_until_their_growth_is_durable_in_its_place() -> None:
     storage = new_storage()
-    await grow_to(storage, *GROWTHS)
+    log = await load(storage)
+    for count in GROWTHS:
+        await grow_by(log, count, {})
+    assert len(await storage.keys(".state/staging/")) == 4
+    assert log.unsettled_bytes > 500
 
-    assert await storage.keys(".state/") == []
+    await log.settle()
+
+    assert (await storage.keys(".state/"), log.unsettled_bytes, storage.unsettled) == ([], 0, set())
+    await log.settle()
+
+
+async def test_growth_that_is_not_published_is_not_settled() -> None:
+    storage = new_storage()
+    log = await load(storage)
+    await grow_by(log, 5, {})
+    await log.append(*packed(numbered(5, 3)))
+
+    await log.settle()
+
+    assert [staged_size(key) for key in await storage.keys(".state/staging/")] == [8]
 
 
 async def test_real_keys_sign_every_checkpoint_twice() -> None:
@@ -100,12 +123,12 @@ async def test_real_keys_sign_every_checkpoint_twice() -> None:
 
 # --- what each failure of each step does (sunlight's TestSequenceErrors) ---
 
-STAGE, SWAP, TILES, PUBLISH, DELETE = range(5)
+STAGE, SWAP, TILES, PUBLISH = range(4)
 ERRORS = (Failure.REFUSED, Failure.APPLIED, Failure.PARTIAL, Failure.DELAYED)
 
 
 @pytest.mark.parametrize("failure", ERRORS)
-@pytest.mark.parametrize("step", [STAGE, SWAP, TILES, PUBLISH, DELETE])
+@pytest.mark.parametrize("step", [STAGE, SWAP, TILES, PUBLISH])
 async def test_no_failure_of_any_step_loses_or_forks(step: int, failure: Failure) -> None:
     inner = new_storage()
     acknowledged = await grow_to(inner, 7)
@@ -174,12 +197,12 @@ async def test_i1_i2_a_growth_that_lost_the_swap_leaves_no_tile() -> None:
     storage = new_storage()
     stale, winner = await load(storage), await load(storage)
     await grow_by(winner, 5, {})
-    before = dict(storage.objects)
+    before = {key: data for key, data in storage.objects.items() if not key.startswith(".state/")}
 
     with pytest.raises(ConflictError):
         await stale.append(*packed([b"another history"] * 5))
 
-    assert {k: v for k, v in storage.objects.items() if not k.startswith(".state/")} == before
+    assert {key: data for key, data in storage.objects.items() if not key.startswith(".state/")} == before
 
 
 async def test_i1_of_two_writers_exactly_one_goes_on() -> None:
@@ -275,12 +298,34 @@ async def test_i4_checkpoint_that_is_no_beginning_of_the_log_is_refused() -> Non
     await damaged(storage, "not the beginning")
 
 
+@pytest.mark.parametrize("failure", ERRORS)
+@pytest.mark.parametrize("step", ["settle", "delete"])
+async def test_settling_that_fails_is_done_later(step: str, failure: Failure) -> None:
+    inner, acknowledged = new_storage(), dict[int, bytes]()
+    storage = FailingStorage(inner)
+    log = await load(storage)
+    await grow_by(log, 5, acknowledged)
+    storage.plan[len(storage.log) + (step == "delete")] = failure
+    with pytest.raises(StorageError):
+        await log.settle()
+    await grow_by(log, 300, acknowledged)
+
+    await log.settle()
+
+    assert await inner.keys(".state/") == []
+    storage.land()
+    await grow_to(inner, 1)
+    check(inner, acknowledged)
+
+
 async def test_i4_committed_growth_without_its_bundle_is_refused() -> None:
     storage = new_storage()
     await grow_to(storage, 5)
     log = await load(storage)
+    await log.settle()
     await log.append(*packed(numbered(5, 300)))
-    del storage.objects[next(iter(await storage.keys(".state/staging/")))]
+    for key in await storage.keys(".state/staging/"):
+        del storage.objects[key]
     del storage.objects["tile/entries/000"]
 
     await damaged(storage, "staging bundle is gone")
@@ -292,6 +337,7 @@ async def test_checkpoint_that_went_back_is_published_again() -> None:
     await grow_to(storage, 5)
     old = storage.objects["checkpoint"]
     acknowledged = await grow_to(storage, 300, 300)
+    await (await load(storage)).settle()
 
     storage.objects["checkpoint"] = old
 
@@ -334,6 +380,7 @@ async def test_i5_altered_end_of_the_log_is_noticed_on_load(size: int) -> None:
         for alter in (flip, cut):
             storage = new_storage()
             await grow_to(storage, size)
+            await (await load(storage)).settle()
             storage.objects[key] = alter(storage.objects[key])
             await damaged(storage)
         del storage.objects[key]
@@ -396,6 +443,9 @@ async def test_damaged_staging_bundle_is_not_replayed() -> None:
     log = await load(storage)
     await log.append(*packed(numbered(0, 5)))
     key = next(iter(await storage.keys(".state/staging/")))
+    bundle = unpack_staging(storage.objects[key])
     storage.objects[key] = storage.objects[key][:-1]
-
     await damaged(storage, "cannot be completed")
+
+    storage.objects[key] = pack_staging(key, bundle.objects)
+    await damaged(storage, "came before it")

@@ -1,6 +1,7 @@
 """A node's life: made explicitly, started alone, stopped in order; every refusal says what to do."""
 
 import asyncio
+import shutil
 import socket
 from pathlib import Path
 
@@ -170,7 +171,7 @@ async def test_node_that_cannot_finish_in_time_says_so(tmp_path: Path) -> None:
             await call.write(batch(0, 1))
             await until(call, 0)
             staging = tmp_path / "data/log/.state/staging"
-            staging.rmdir()
+            shutil.rmtree(staging)
             staging.write_bytes(b"in the way")
             await call.write(batch(1, 1))
             while (await one.get("/healthz"))[0] != 503:

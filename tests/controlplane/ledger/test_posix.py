@@ -2,14 +2,17 @@
 
 import errno
 import multiprocessing
+import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.ledger.backends import posix
-from controlplane.ledger.backends.posix import PosixStorage, remote_file_system
+from controlplane.ledger.backends.files import remote_file_system, syncfs
+from controlplane.ledger.backends.posix import PosixStorage
 from controlplane.ledger.errors import ConflictError, LostWritesError, StorageError
 from controlplane.ledger.log import Log
 from tests.controlplane.ledger.logs import FAST, NOW, numbered, packed
@@ -189,7 +192,7 @@ def test_log_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 class Disk:
-    """fsync that fails when told to, and remembers what it was asked to sync."""
+    """fsync and syncfs that fail when told to, and remember what they were asked to sync."""
 
     def __init__(self) -> None:
         self.failing = False
@@ -201,40 +204,100 @@ class Disk:
             raise OSError(errno.EIO, "I/O error")
 
 
-async def test_after_a_failed_fsync_nothing_is_tried_again(directory: Path) -> None:
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def watched(directory: Path, disk: Disk) -> Iterator[PosixStorage]:
+    opened = PosixStorage(directory, sync=disk.fsync, sync_all=disk.fsync)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("failing", ["stage", "replace", "swap", "settle"])
+async def test_after_a_failed_sync_nothing_is_tried_again(
+    watched: PosixStorage, directory: Path, disk: Disk, failing: str
+) -> None:
     # tessera#749: after a failed fsync the pages may be clean and lost, and a second fsync succeeds without them.
-    disk = Disk()
-    storage = PosixStorage(directory, sync=disk.fsync)
+    operations: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "stage": lambda: watched.stage(".state/staging/1-ab", b"x"),
+        "replace": lambda: watched.replace("checkpoint", b"x"),
+        "swap": lambda: watched.swap(EMPTY, b"x"),
+        "settle": watched.settle,
+        "put": lambda: watched.put({"tile/0/001": b"x"}),
+        "get": lambda: watched.get("checkpoint"),
+    }
     disk.failing = True
     with pytest.raises(LostWritesError):
-        await storage.put({"tile/0/000": b"x"})
+        await operations[failing]()
     disk.failing = False
 
-    for operation in (
-        storage.put({"tile/0/001": b"x"}),
-        storage.replace("checkpoint", b"x"),
-        storage.swap(EMPTY, b"x"),
-        storage.get("checkpoint"),
-    ):
+    for operation in operations.values():
         with pytest.raises(LostWritesError):
-            await operation
-    storage.close()
-    assert (directory / "checkpoint").read_bytes() == EMPTY
+            await operation()
+    assert not (directory / "tile").exists()
 
 
-async def test_every_file_and_every_directory_is_synced_before_put_returns(directory: Path) -> None:
-    disk = Disk()
-    storage = PosixStorage(directory, sync=disk.fsync)
+async def test_bundle_is_synced_before_it_has_its_name_and_then_the_name(
+    watched: PosixStorage, directory: Path, disk: Disk
+) -> None:
+    await watched.stage(".state/staging/1-ab", b"a")
 
-    await storage.put({"tile/0/x001/000": b"a", "tile/entries/000.p/7": b"b"})
+    assert [path.removeprefix(str(directory)) for path in disk.synced] == ["/.state/tmp/0", "/.state/staging"]
+    assert (directory / ".state/staging/1-ab").read_bytes() == b"a"
 
-    files = [at for at, path in enumerate(disk.synced) if "/.state/tmp/" in path]
-    places = {path.removeprefix(str(directory)): at for at, path in enumerate(disk.synced) if at not in files}
-    assert len(files) == 2
-    # New directories are made durable in their parents as well, and no name before the file that it names.
-    assert set(places) == {"", "/tile", "/tile/0", "/tile/0/x001", "/tile/entries", "/tile/entries/000.p"}
-    assert max(files) < min(places.values())
-    storage.close()
+
+async def test_tiles_are_synced_together_when_they_are_settled(
+    watched: PosixStorage, directory: Path, disk: Disk
+) -> None:
+    await watched.put({"tile/0/x001/000": b"a", "tile/entries/000.p/7": b"b"})
+    assert disk.synced == []
+
+    await watched.settle()
+
+    assert disk.synced == [str(directory)]
+
+
+def test_syncfs_is_the_real_one(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    syncfs(descriptor)
+    os.close(descriptor)
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        syncfs(descriptor)
+
+
+async def test_file_system_without_anonymous_files_is_written_to_by_name(
+    storage: PosixStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # what a kernel that knows no O_TMPFILE makes of it
+
+    await storage.put({"tile/0/000": b"a"})
+    await storage.put({"tile/0/000": b"a", "tile/0/001": b"b"})
+
+    assert (directory / "tile/0/001").read_bytes() == b"b"
+    assert list((directory / ".state/tmp").iterdir()) == []
+
+
+async def test_file_that_a_power_cut_left_half_is_written_again_only_on_repair(storage: PosixStorage) -> None:
+    await storage.put({"tile/0/000": b"half"})
+
+    with pytest.raises(ConflictError):
+        await storage.put({"tile/0/000": b"half and half"})
+    await storage.repair({"tile/0/000": b"half and half", "tile/0/001": b"whole"})
+
+    assert await storage.get("tile/0/000") == b"half and half"
+    assert await storage.get("tile/0/001") == b"whole"
+
+
+async def test_bundle_that_is_there_with_another_content_is_a_conflict(storage: PosixStorage) -> None:
+    await storage.stage(".state/staging/1-ab", b"a")
+    await storage.stage(".state/staging/1-ab", b"a")
+
+    with pytest.raises(ConflictError):
+        await storage.stage(".state/staging/1-ab", b"b")
 
 
 async def test_full_disk_is_an_error_that_may_pass(directory: Path) -> None:

@@ -101,7 +101,7 @@ async def running() -> AsyncIterator[Running]:
     async def note(size: int) -> None:
         published.append(size)
 
-    sequencer = Sequencer(log, intake, memory, note, metrics, period=0.05)
+    sequencer = Sequencer(log, intake, memory, [note], metrics, period=0.05)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(sequencer.run())
         yield Running(inner, storage, intake, sequencer, memory, metrics, task, published, now)
