@@ -4,6 +4,7 @@ The model server here repeats what it was told, one character an event, so that 
 both be seen.
 """
 
+import functools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -23,13 +24,18 @@ TOKEN = re.compile(r"\[[A-Z-]+-[0-9A-HJKMNP-TV-Z]{6,13}\]")
 ANNE, BERT = "anne.smith@example.org", "bert@example.org"
 
 
+@functools.cache
+def airlock() -> AirlockPolicy:
+    """Compiling its patterns takes longer than any of these tests."""
+    return AirlockPolicy(AirlockConfig(), TENANT_KEY)
+
+
 @asynccontextmanager
-async def base_url(server: ModelServer, config: AirlockConfig | None = None) -> AsyncIterator[str]:
+async def base_url(server: ModelServer) -> AsyncIterator[str]:
     """A data path before `server`."""
-    policy = AirlockPolicy(config or AirlockConfig(), TENANT_KEY)
     async with (
         scripted_upstream(server.script) as upstream,
-        running_datapath(snapshot_of(upstream.url, policy)) as datapath,
+        running_datapath(snapshot_of(upstream.url, airlock())) as datapath,
     ):
         yield f"http://127.0.0.1:{datapath.port}"
 
