@@ -169,9 +169,20 @@ def _fault(file: str, root: Node, section: str, fault: str) -> Finding:
     name, colon, message = fault.partition(": ")
     if not colon or " " in name:
         name, message = "", fault
-    steps = [section, *(to_camel(part) for part in name.split(".") if part)]
+    steps = _as_written(root, [section, *filter(None, name.split("."))])
     line, column = _place(root, steps, is_key=False)
     return Finding(file, line, column, ".".join(steps), message)
+
+
+def _as_written(node: Node, parts: Sequence[str]) -> list[str]:
+    """The names of fields as documents write them: camelCase, but for keys that are data, such as labels."""
+    steps = []
+    for part in parts:
+        known = node.value if isinstance(node.value, dict) else {}
+        step = part if part in known else to_camel(part)
+        node = known.get(step, node)
+        steps.append(step)
+    return steps
 
 
 def _place(root: Node, steps: Sequence[Any], *, is_key: bool) -> tuple[int, int]:

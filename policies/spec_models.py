@@ -20,6 +20,7 @@ from policies.airlock.config import (
     ToolRestore,
 )
 from policies.airlock.labels import Label, Profile
+from policies.errors import ConfigError
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
@@ -167,10 +168,10 @@ class RestorationModel(_Model):
 class CapsModel(_Model):
     """Bounds that fail closed."""
 
-    max_text: Size | None = Field(None, gt=0, description="Characters of all texts of a prompt together.")
-    max_spans_per_kib: StrictInt | None = Field(None, gt=0, description="Identifiers per 1,024 characters.")
-    min_spans: StrictInt | None = Field(None, ge=0, description="Identifiers that any text may hold.")
-    max_candidates_per_kib: StrictInt | None = Field(None, gt=0, description="Unconfirmed matches per 1,024.")
+    max_text: Size | None = Field(None, description="Characters of all texts of a prompt together.")
+    max_spans_per_kib: StrictInt | None = Field(None, description="Identifiers per 1,024 characters.")
+    min_spans: StrictInt | None = Field(None, description="Identifiers that any text may hold.")
+    max_candidates_per_kib: StrictInt | None = Field(None, description="Unconfirmed matches per 1,024.")
 
 
 class AirlockModel(_Model):
@@ -184,11 +185,11 @@ class AirlockModel(_Model):
     allow_unreadable: frozenset[UnreadablePart] | None = Field(
         None, description="Images, audio, files, token numbers that may pass although nobody can read them."
     )
-    hint: StrictStr | None = Field(None, max_length=8192, description="Instruction to copy tokens verbatim.")
+    hint: StrictStr | None = Field(None, description="Instruction to copy tokens verbatim.")
     restricted_zip3: frozenset[StrictStr] | None = Field(
         None, description=f"Three-digit ZIP areas that become 000; default: the {len(RESTRICTED_ZIP3)} of the census."
     )
-    cache_bytes: Size | None = Field(None, ge=0, description="Memory for spans of texts seen before; 0: none.")
+    cache_bytes: Size | None = Field(None, description="Memory for spans of texts seen before; 0: none.")
 
 
 SPECS: Final[Mapping[Kind, type[_Model]]] = {
@@ -217,9 +218,15 @@ _VALUES: Final[Mapping[Kind, type[Any]]] = {
 def value_of(kind: Kind, name: str, model: BaseModel) -> Any:
     """The value that a parsed `spec` stands for. Raises ConfigError or ValueError."""
     given = _said(model)
+    faults: list[str] = []
     for field, value in given.items():
         if isinstance(value, BaseModel):
-            given[field] = _NESTED[field](**_said(value))
+            try:
+                given[field] = _NESTED[field](**_said(value))
+            except ConfigError as error:
+                faults += [f"{field}.{fault}" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
     return _VALUES[kind](**({"name": name} if kind is Kind.UPSTREAM else {}), **given)
 
 

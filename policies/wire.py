@@ -28,6 +28,9 @@ KINDS: Final[Mapping[str, Kind]] = {url: kind for kind, url in TYPE_URLS.items()
 MAX_BODY: Final = 1 << 20
 """Bytes of one resource."""
 
+MAX_NUMBER: Final = 10**18 - 1
+"""The largest whole number that a document can say."""
+
 MESSAGES: Final[Mapping[Kind, tuple[type[Any], type[Message]]]] = {
     Kind.UPSTREAM: (Upstream, policy_pb2.Upstream),
     Kind.PROTOCOL: (ProtocolConfig, policy_pb2.ProtocolPolicy),
@@ -140,6 +143,8 @@ def _take(name: str, field_type: Any, message: Any, given: dict[str, Any]) -> No
 
 
 def _scalar(kind: type[Any], value: Any) -> Any:
+    if kind is int and value > MAX_NUMBER:
+        raise ValueError
     return kind(value) if issubclass(kind, Enum) else value
 
 

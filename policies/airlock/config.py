@@ -1,12 +1,13 @@
 """What one airlock policy does: which labels, what happens to each, what may be restored where, and its bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from policies.airlock.labels import PROFILES, Label, Profile
+from policies.errors import refuse
 from policies.model import UnreadablePart
 
 
@@ -40,10 +41,15 @@ RESTRICTED_ZIP3: Final = frozenset(
 """Three-digit ZIP areas of at most 20,000 people (2000 Census, the list of the HHS de-identification guidance); they
 become 000. The rule says "current" Census: the list is configurable."""
 
+MAX_CAP: Final = 1 << 30
+MAX_CACHE: Final = 1 << 30
+"""Bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Bounds that fail closed: past one of them the exchange is refused, never forwarded half inspected."""
+    """Bounds that fail closed: past one of them the exchange is refused, never forwarded half inspected. Construction
+    raises ConfigError, which names every field at fault."""
 
     max_text: int = 16 * 1024 * 1024
     """Characters of all texts of one prompt together."""
@@ -53,6 +59,13 @@ class Caps:
     """Identifiers that any text may hold, however short."""
     max_candidates_per_kib: int = 2048
     """Candidates that the matcher may report per 1,024 characters before they are confirmed."""
+
+    def __post_init__(self) -> None:
+        least = {"max_text": 1, "max_spans_per_kib": 1, "min_spans": 0, "max_candidates_per_kib": 1}
+        refuse(
+            (not low <= getattr(self, name) <= MAX_CAP, f"{name}: expected {low} to {MAX_CAP}")
+            for name, low in least.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Restoration:
 
 @dataclass(frozen=True, slots=True)
 class AirlockConfig:
-    """One airlock policy. Raises ValueError for an action that its label cannot have."""
+    """One airlock policy. Construction raises ConfigError, which names every field at fault."""
 
     profile: Profile = Profile.HIPAA_SAFE_HARBOR
     actions: Mapping[Label, Action] = field(default_factory=dict)
@@ -93,10 +106,17 @@ class AirlockConfig:
     """Memory for spans of texts seen before (chat histories are sent again with every turn); 0: none."""
 
     def __post_init__(self) -> None:
-        for label, action in self.actions.items():
-            if action is Action.GENERALISE and label not in GENERALISABLE:
-                raise ValueError(f"{label} cannot be generalised; only {', '.join(sorted(GENERALISABLE))} can")
+        refuse(self._checks())
         object.__setattr__(self, "actions", MappingProxyType(dict(self.actions)))
+
+    def _checks(self) -> Iterator[tuple[bool, str]]:
+        can = ", ".join(sorted(GENERALISABLE))
+        for label, action in self.actions.items():
+            wrong = action is Action.GENERALISE and label not in GENERALISABLE
+            yield wrong, f"actions.{label}: {label} cannot be generalised; only {can} can"
+        areas = all(len(area) == 3 and area.isascii() and area.isdigit() for area in self.restricted_zip3)
+        yield not areas, "restricted_zip3: expected areas of three digits"
+        yield not 0 <= self.cache_bytes <= MAX_CACHE, f"cache_bytes: expected 0 to {MAX_CACHE}"
 
     def action(self, label: Label) -> Action:
         """What happens to an identifier of this kind."""

@@ -217,8 +217,7 @@ async def test_rule_9_time_to_live_is_renewed_while_the_control_plane_is_heard(t
 
 async def test_message_above_the_limit_ends_the_stream_and_leaves_the_server_alive(plane: Plane) -> None:
     stream = plane.stream()
-    versions = {f"n{n:060}": "v" * 16 for n in range(MAX_MESSAGE // 70)}
-    too_large = pb.Hello(types=[pb.TypeState(type_url=AIRLOCK, versions=versions)])
+    too_large = pb.Hello(node=pb.Node(build="x" * MAX_MESSAGE))
     identity = plane.identity("sidecar/big")
     credentials = grpc.ssl_channel_credentials(plane.authority.ca_pem, identity.key_pem, identity.cert_pem)
     channel = grpc.aio.secure_channel(plane.address, credentials, [("grpc.max_send_message_length", -1)])

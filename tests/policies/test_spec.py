@@ -182,10 +182,25 @@ def test_faults_of_values_stand_at_their_field() -> None:
     ]
 
 
-def test_label_that_cannot_be_generalised_is_named() -> None:
-    (finding,) = findings(airlock("  profile: pci\n  actions: {SSN: generalise}\n"))
+def test_label_that_cannot_be_generalised_is_named_at_its_place() -> None:
+    (finding,) = findings(airlock("  profile: pci\n  actions:\n    EMAIL: block\n    SSN: generalise\n"))
 
-    assert "SSN cannot be generalised" in finding
+    assert finding.startswith("0.yaml:8:10: spec.actions.SSN: SSN cannot be generalised")
+
+
+def test_faults_of_nested_values_stand_at_their_field() -> None:
+    text = airlock(
+        "  profile: pci\n  caps:\n    maxText: 0\n    minSpans: -1\n  cacheBytes: 2GiB\n  restrictedZip3: ['1']\n"
+    )
+
+    assert findings(text.replace("  cacheBytes: 2GiB\n  restrictedZip3: ['1']\n", "")) == [
+        "0.yaml:7:14: spec.caps.maxText: expected 1 to 1073741824",
+        "0.yaml:8:15: spec.caps.minSpans: expected 0 to 1073741824",
+    ]
+    assert [line.split(": ")[1] for line in findings(text.replace("maxText: 0", "maxText: 1").replace("-1", "1"))] == [
+        "spec.cacheBytes",
+        "spec.restrictedZip3",
+    ]
 
 
 def test_forgotten_airlock_is_an_error_and_going_without_one_must_be_said() -> None:
@@ -367,7 +382,7 @@ def _as_core_schema(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = yaml.dump(value, Dumper=yaml.SafeDumper).split("\n")[0]
         whole, _, fraction = text.lstrip("-").partition(".")
-        too_long = len(whole) > 18 or len(fraction.partition("e")[0]) > 18
+        too_long = len(whole) > 18 or len(fraction.partition("e")[0]) > 40
         return text if "inf" in text or "nan" in text or too_long else value
     return value
 
