@@ -185,3 +185,13 @@ def test_renumbering_changes_numbers_only(count: int, epoch: int, first_seq: int
 def test_an_entry_is_recognised_among_gaps() -> None:
     assert isinstance(audit_entry(), AuditEntry)
     assert not isinstance(Gap(1, "x", NOW, NOW), AuditEntry)
+
+
+def test_a_leaf_holds_nothing_that_a_guess_could_be_tested_against() -> None:
+    """ledger.md decision 8: no plain digest of text, no id, no route; only its opening ties a leaf to an exchange."""
+    entry = audit_entry(5)._replace(route="patient-portal")
+
+    packed = writer().group([entry]).packed
+
+    told = (entry.request_digest, entry.response_digest, entry.exchange.encode(), b"patient-portal", b"us_ssn")
+    assert [secret for secret in told if secret in packed] == []
