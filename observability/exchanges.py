@@ -52,6 +52,7 @@ class ExchangeMetrics:
         self._request_bytes = registry.counter(names.REQUEST_BYTES)
         self._response_bytes = registry.counter(names.RESPONSE_BYTES)
         self._identifiers = registry.counter(names.IDENTIFIERS)
+        self._policy_findings = registry.counter(names.POLICY_FINDINGS)
         self._duration = registry.histogram(names.EXCHANGE_DURATION)
         self._to_upstream = registry.histogram(names.TIME_TO_UPSTREAM)
         self._operation = registry.histogram(names.GEN_AI_OPERATION_DURATION)
@@ -72,7 +73,8 @@ class ExchangeMetrics:
         series.response_bytes[0] += record.response_bytes
         _observe(series.duration, names.SECONDS, (record.ended_at - record.started_at) / 1e9)
         for label, count in record.findings.items():
-            self._identifiers.add((series.route, label), count)
+            # A label with a dot is no identifier but what a policy noticed.
+            (self._policy_findings if "." in label else self._identifiers).add((series.route, label), count)
         if series.provider is not None:
             _observe(series.to_upstream, names.SECONDS, (record.sent_at - record.started_at) / 1e9)
             self._fold_operation(record, series.provider)

@@ -155,6 +155,12 @@ REQUEST_BYTES: Final = Family(
 )
 RESPONSE_BYTES: Final = Family("aegis_response_body_bytes", Kind.COUNTER, "Bytes of answers.", ("route", "dialect"))
 IDENTIFIERS: Final = Family("aegis_identifiers", Kind.COUNTER, "Identifiers taken out of prompts.", ("route", "label"))
+POLICY_FINDINGS: Final = Family(
+    "aegis_policy_findings",
+    Kind.COUNTER,
+    "What policies noticed beside identifiers: `protocol.honeypot`, `firewall.injection`, ...",
+    ("route", "finding"),
+)
 CONNECTIONS: Final = Family("aegis_connections", Kind.COUNTER, "Client connections accepted.")
 CONNECTIONS_OPEN: Final = Family("aegis_connections_open", Kind.GAUGE, "Client connections that stand.")
 UPSTREAM_CONNECTIONS: Final = Family(

@@ -73,6 +73,7 @@ class Spans:
 
 def attributes(record: ExchangeRecord) -> dict[str, Attribute]:
     """What a span says of an exchange. No text, no key, no identifier."""
+    identifiers = {label: count for label, count in record.findings.items() if "." not in label}
     found: dict[str, Attribute] = {
         "gen_ai.operation.name": record.operation,
         "gen_ai.provider.name": record.provider,
@@ -81,8 +82,8 @@ def attributes(record: ExchangeRecord) -> dict[str, Attribute]:
         names.SPAN_EXCHANGE: record.exchange,
         names.SPAN_ROUTE: _name(record.route),
         names.SPAN_RESULT: record.result.name.lower(),
-        names.SPAN_IDENTIFIERS: sum(record.findings.values()),
-        names.SPAN_IDENTIFIER_LABELS: tuple(sorted(record.findings)),
+        names.SPAN_IDENTIFIERS: sum(identifiers.values()),
+        names.SPAN_IDENTIFIER_LABELS: tuple(sorted(identifiers)),
     }
     optional: dict[str, Attribute] = {
         "gen_ai.request.model": _name(record.request_model),

@@ -144,11 +144,11 @@ class FirewallRun:
         """Nothing is kept of an answer."""
 
     def findings(self) -> Mapping[str, int]:
-        """INJECTION -> 1 when the threshold was reached."""
+        """`firewall.injection` -> 1 when the threshold was reached."""
         return self._findings
 
     def _suspected(self, score: Score) -> Verdict:
-        self._findings["INJECTION"] = 1
+        self._findings["firewall.injection"] = 1
         effects = (Alert("INJECTION_SUSPECTED", Severity.WARNING, f"score {score.value}: {', '.join(score.cues)}"),)
         if self._config.mode is FirewallMode.MONITOR:
             return Forward(effects=effects)

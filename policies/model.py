@@ -240,6 +240,13 @@ class Decoy:
 
 
 Verdict = Forward | Deny | Decoy
+
+
+def identifiers(findings: Mapping[str, int]) -> int:
+    """How many identifiers were taken out, among everything that policies found (see `PolicyRun.findings`)."""
+    return sum(count for label, count in findings.items() if "." not in label)
+
+
 FORWARD_UNCHANGED: Final = Forward()
 
 
@@ -268,7 +275,11 @@ class PolicyRun(Protocol):
         """The answer so far is void and begins anew (see `Deny.retry`): forget it, keep what `request` learnt."""
 
     def findings(self) -> Mapping[str, int]:
-        """Label -> count of what was found in the prompt. Bounded names, for metrics and the leaf; no text."""
+        """Label -> count of what was found. Bounded names, for metrics and the leaf; no text.
+
+        The label of an identifier that was taken out has no dot; whatever else a policy noticed is named after it, as
+        in `protocol.honeypot`.
+        """
 
 
 class Policy(Protocol):

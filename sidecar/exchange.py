@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from policies.model import Channel, ChannelKind, Decoy, Deny, Effect, Forward, ResultCode
+from policies.model import Channel, ChannelKind, Decoy, Deny, Effect, Forward, ResultCode, identifiers
 from policies.pipeline import PipelineRun
 from sidecar.account import Account
 from sidecar.answer_guard import AnswerGuard
@@ -280,7 +280,7 @@ class ExchangeRun:
                 if verdict.guards_answer:
                     self._guard = AnswerGuard()
                 if verdict.edits:
-                    self._redacted = sum(account.findings.values())
+                    self._redacted = identifiers(account.findings)
                 self._kept = inspected.body
                 self._ask()
             case Deny():

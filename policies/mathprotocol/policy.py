@@ -42,6 +42,7 @@ from policies.model import (
     Verdict,
 )
 
+_UNUSED: Final = PRIMES - V21_TASKS
 _FAULTS: Final = {
     ErrorCode.INVALID_FORMAT: "INVALID_FORMAT",
     ErrorCode.INVALID_TASK: "INVALID_TASK",
@@ -82,7 +83,7 @@ class ProtocolPolicy:
             return self.config.trap_primes
         period = period_of(now, honeypot)
         if self._drawn[0] != period:
-            moving = traps_of_period(period, self._key, honeypot, PRIMES - V21_TASKS)
+            moving = traps_of_period(period, self._key, honeypot, _UNUSED)
             self._drawn = period, self.config.trap_primes | moving
         return self._drawn[1]
 
@@ -129,6 +130,7 @@ class ProtocolRun:
         segment = last_user_text(segments)
         text = segment.text if segment else ""
         request = parse_request(text)
+        self._note_probes(request, text)
         if self._is_trap(request, text, self._policy.traps(now)):
             return self._trapped(text)
         fault = request_fault(request, self._config.tasks, self._config.params)
@@ -168,7 +170,7 @@ class ProtocolRun:
         self._restarts += 1
 
     def findings(self) -> Mapping[str, int]:
-        """PROTOCOL_* -> count."""
+        """`protocol.*` -> count."""
         return self._findings
 
     def _gate(self, channel: Channel) -> AnswerGate | None:
@@ -185,8 +187,13 @@ class ProtocolRun:
     def _watch(self, channel: Channel, piece: str, *, last: bool) -> None:
         gate = self._gate(channel) if channel.kind is ChannelKind.TEXT else None
         if gate is not None and isinstance(gate.feed(piece, last=last), InvalidAnswer):
-            self._count("PROTOCOL_INVALID_ANSWER")
+            self._count("protocol.invalid_answer")
             self._gates[channel] = None  # counted once; what follows is not looked at
+
+    def _note_probes(self, request: Request | None, text: str) -> None:
+        """Which primes without a task are tried: where traps belong (`HoneypotConfig.probed_primes`)."""
+        for prime in _UNUSED & (probed_tasks(text) if request is None else {request.task}):
+            self._count(f"protocol.probed.{prime}")
 
     def _is_trap(self, request: Request | None, text: str, traps: frozenset[int]) -> bool:
         if request is None:
@@ -195,7 +202,7 @@ class ProtocolRun:
         return request.task in traps or request.param in canaries
 
     def _trapped(self, text: str) -> Verdict:
-        self._count("PROTOCOL_HONEYPOT")
+        self._count("protocol.honeypot")
         alert = Alert("HONEYPOT_TRIGGERED", Severity.CRITICAL)
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(effects=(alert,))
@@ -208,14 +215,14 @@ class ProtocolRun:
         return Deny(ResultCode.DENIED_PROTOCOL, 403, "forbidden", "Forbidden.", effects)
 
     def _refused(self, fault: ErrorCode) -> Verdict:
-        self._count("PROTOCOL_" + _FAULTS[fault])
+        self._count("protocol." + _FAULTS[fault].lower())
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(effects=(Alert("PROTOCOL_" + _FAULTS[fault], Severity.INFO),))
         return Deny(ResultCode.DENIED_PROTOCOL, 400, str(int(fault)), refusal(fault, self._config))
 
     def _invalid(self, reason: str) -> Deny:
-        self._count("PROTOCOL_INVALID_ANSWER")
-        self._count("PROTOCOL_INVALID_ANSWER_" + reason.upper())
+        self._count("protocol.invalid_answer")
+        self._count("protocol.invalid_answer." + reason)
         return Deny(
             ResultCode.INVALID_ANSWER,
             502,

@@ -22,7 +22,7 @@ from ledger.leaf import (
     pack_leaf,
     parse_leaf,
 )
-from policies.model import DialectName, UnixNanos
+from policies.model import DialectName, UnixNanos, identifiers
 from sidecar.ports import AuditEntry
 
 TIME_BUCKET_MS: Final = 1000
@@ -162,7 +162,7 @@ class LeafWriter:
             flags |= _LEFT_POD
         if entry.response_digest != _NO_DIGEST:
             flags |= _ANSWERED
-        if entry.findings:
+        if identifiers(entry.findings):
             flags |= _REDACTED
         leaf = pack_leaf(
             _EXCHANGE,

@@ -290,3 +290,15 @@ def test_the_process_tells_its_memory_and_its_version() -> None:
     assert found["process_cpu_seconds_total{}"] > 0
     assert found["process_start_time_seconds{}"] == 1
     assert any('version="0.1.0"' in name for name in found)
+
+
+def test_what_policies_noticed_is_not_counted_as_identifiers() -> None:
+    telemetry = Telemetry(Registry())
+
+    telemetry.record(STREAMED._replace(findings={"us_ssn": 2, "protocol.honeypot": 1}))
+
+    found = samples([telemetry.snapshot()])
+    assert found['aegis_policy_findings_total{finding="protocol.honeypot",route="openai"}'] == 1
+    assert [name for name in found if name.startswith("aegis_identifiers_total{")] == [
+        'aegis_identifiers_total{label="us_ssn",route="openai"}'
+    ]

@@ -169,7 +169,7 @@ def test_monitor_alerts_and_lets_pass(few: InjectionScanner) -> None:
 
     assert isinstance(passed, Forward)
     assert [e.code for e in passed.effects if isinstance(e, Alert)] == ["INJECTION_SUSPECTED"]
-    assert run.findings() == {"INJECTION": 1}
+    assert run.findings() == {"firewall.injection": 1}
 
 
 def test_answer_passes_as_it_comes(few: InjectionScanner) -> None:

@@ -17,6 +17,7 @@ from policies.model import (
     Severity,
     UnixNanos,
     Verdict,
+    identifiers,
 )
 from policies.pipeline import Pipeline
 
@@ -115,3 +116,7 @@ def test_task_of_a_policy_reaches_the_joint_verdict_even_when_nothing_else_chang
 
     assert isinstance(verdict, Forward)
     assert verdict.task == 17
+
+
+def test_identifiers_are_told_from_what_else_policies_noticed() -> None:
+    assert identifiers({"SSN": 2, "EMAIL": 1, "protocol.honeypot": 1, "firewall.injection": 1}) == 3

@@ -173,7 +173,7 @@ async def test_invalid_answer_is_asked_for_again_and_nothing_of_it_is_seen(give:
         assert not sidecar.effects.carried_out
         (entry,) = await sidecar.settled()
         assert entry.result is ResultCode.FORWARDED
-        assert entry.findings["PROTOCOL_INVALID_ANSWER"] == 1
+        assert entry.findings["protocol.invalid_answer"] == 1
 
 
 @pytest.mark.parametrize("give", [said, streamed], ids=["whole", "streamed"])
@@ -262,9 +262,9 @@ async def test_monitor_passes_everything_and_the_leaf_records_it() -> None:
         assert [asked(request)[-1]["content"] for request in upstream.requests] == ["hello", "3-1 | x", "43-1"]
         entries = await sidecar.settled(3)
         assert [set(entry.findings) for entry in entries] == [
-            {"PROTOCOL_INVALID_FORMAT"},
-            {"PROTOCOL_INVALID_ANSWER"},
-            {"PROTOCOL_HONEYPOT"},
+            {"protocol.invalid_format"},
+            {"protocol.invalid_answer"},
+            {"protocol.honeypot", "protocol.probed.43"},
         ]
 
 

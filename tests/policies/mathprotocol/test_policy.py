@@ -118,6 +118,14 @@ def test_trap_or_canary_is_forbidden_alerts_and_bans_when_policy_says_so(text: s
     assert [e for e in verdict.effects if isinstance(e, Ban)] == [Ban("spiffe://a", 60, "HONEYPOT_TRIGGERED")]
 
 
+@pytest.mark.parametrize(("text", "probed"), [("31-1 | x", 31), ("[97]-[1]", 97), ("43-1", 43)])
+def test_primes_that_are_tried_are_counted_for_who_places_the_traps(text: str, probed: int) -> None:
+    run = opened(ENFORCE)
+    run.request(said(text), NOW)
+
+    assert run.findings()[f"protocol.probed.{probed}"] == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -208,7 +216,7 @@ def test_monitor_counts_an_invalid_answer_once_and_looks_at_text_only() -> None:
         run.response(TEXT, piece, NOW, last=piece == "")
     run.response(Channel(ChannelKind.TOOL_ARGUMENTS, 0), "{}", NOW, last=True)
 
-    assert run.findings() == {"PROTOCOL_INVALID_ANSWER": 1}
+    assert run.findings() == {"protocol.invalid_answer": 1}
 
 
 def test_empty_channel_beside_the_answer_is_nothing() -> None:
@@ -320,7 +328,7 @@ def test_monitor_changes_nothing_and_records_everything() -> None:
 
     assert verdict == Forward(task=2)
     assert out == "Sure!"
-    assert run.findings() == {"PROTOCOL_INVALID_ANSWER": 1}
+    assert run.findings() == {"protocol.invalid_answer": 1}
 
 
 @pytest.mark.parametrize("text", ["hello", "43-1", "2-4"])
