@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies.airlock.scan import Scanner, Span
+from policies.airlock.memory import Span
+from policies.airlock.scan import Scanner
 from policies.errors import CapExceededError
 
 

@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import hyperscan
 
@@ -23,15 +23,9 @@ DIGITS: Final = 1
 """Event id: this text has digits in a row."""
 
 
-class Entry(NamedTuple):
-    """What a trigger with this id calls for."""
-
-    confirm: Confirm
-    word: int
-    """Characters of the keyword; 0: a shape."""
-    trailing: int
-    """Characters that the trigger consumed behind the keyword."""
-
+Entry = tuple[Confirm, int, int]
+"""What a trigger calls for: its confirmation, the characters of its keyword (0: it is a shape), and the characters that
+it consumed behind the keyword. A plain tuple: it is taken apart for every event."""
 
 # A keyword of up to four letters stands within many words ("tel" in "hotel"): the matcher must see its edges.
 _SHORT: Final = 4
@@ -103,7 +97,7 @@ class Matcher:
     __slots__ = ("_digit_scratch", "_digits", "_word_scratch", "_words", "entries")
 
     def __init__(self, recognizers: Sequence[Recognizer] = RECOGNIZERS) -> None:
-        self.entries: list[Entry] = [Entry(_nothing, 0, 0), Entry(_nothing, 0, 0)]
+        self.entries: list[Entry] = [(_nothing, 0, 0), (_nothing, 0, 0)]
         words: list[tuple[bytes, int, int]] = []
         digits: list[tuple[bytes, int, int]] = []
         words += [(_bytes(shape), NORMALISE, 0) for shape in (*DAMAGE, *_digits_of_other_scripts())]
@@ -112,7 +106,7 @@ class Matcher:
         for recognizer in recognizers:
             flags = hyperscan.HS_FLAG_CASELESS if recognizer.caseless else 0
             into = digits if recognizer.digits else words
-            self.entries.append(Entry(recognizer.confirm, 0, 0))
+            self.entries.append((recognizer.confirm, 0, 0))
             into += [(_bytes(shape), len(self.entries) - 1, flags) for shape in recognizer.shapes]
             for word in recognizer.words:
                 words += self._word_triggers(recognizer, word)
@@ -126,7 +120,7 @@ class Matcher:
         triggers = []
         for form in sorted(spaced):
             short = len(form) <= _SHORT and form.isascii()
-            self.entries.append(Entry(recognizer.confirm, len(form), int(short)))
+            self.entries.append((recognizer.confirm, len(form), int(short)))
             rights = _RIGHTS if short else ("",)
             triggers += [
                 (
@@ -155,13 +149,10 @@ def _unaccented(word: str) -> str:
 
 def _scan(database: Any, scratches: list[Any], data: bytes) -> list[tuple[int, int]]:
     # One scratch per scan in flight. `pop` and `append` of a list are atomic, so threads need no lock.
-    try:
-        scratch = scratches.pop()
-    except IndexError:
-        scratch = hyperscan.Scratch(database)
+    scratch = scratches.pop() if scratches else hyperscan.Scratch(database)
     events: list[tuple[int, int]] = []
     try:
-        database.scan(data, match_event_handler=_on_match, context=events, scratch=scratch)
+        database.scan(data, _on_match, 0, events, scratch)
     finally:
         scratches.append(scratch)
     return events

@@ -1,16 +1,18 @@
 """Takes identifiers out of a prompt and opens the way back for them."""
 
+import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
+from policies.airlock.memory import Span, SpanMemory
 from policies.airlock.recognizers.recognizer import phrases
 from policies.airlock.rehydrate import Restorer, restores
-from policies.airlock.scan import Scanner, Span
+from policies.airlock.scan import Scanner
 from policies.airlock.surface import Surface, surfaces
-from policies.airlock.tokens import Vault, conversation_keys
+from policies.airlock.tokens import Conversation, Vault
 from policies.errors import CapExceededError
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -56,7 +58,8 @@ class AirlockPolicy:
         self.config = config
         self._tenant_key = tenant_key
         self._actions = {label: config.action(label) for label in Label}
-        self._scanner = Scanner(config.caps)
+        memory = SpanMemory(hmac.digest(tenant_key, b"aegis airlock span memory", "sha256"), config.cache_bytes)
+        self._scanner = Scanner(config.caps, memory if config.cache_bytes else None)
 
     def __repr__(self) -> str:
         """Never the key."""
@@ -95,8 +98,8 @@ class AirlockRun:
 
     def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 decides by text alone
         """Forward with tokens in place of identifiers, or Deny."""
-        unread = sorted(part for part in self._exchange.unreadable if part not in self._config.allow_unreadable)
-        if unread:
+        if self._exchange.unreadable.keys() - self._config.allow_unreadable:
+            unread = sorted(self._exchange.unreadable.keys() - self._config.allow_unreadable)
             return _deny(
                 "aegis_unreadable_part",
                 f"the prompt holds parts that nobody can inspect and the policy does not allow: {', '.join(unread)}",
@@ -137,8 +140,8 @@ class AirlockRun:
         opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
         if self._exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
             opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
-        keys = conversation_keys(self._tenant_key, self._exchange.peer, self._exchange.conversation, opening)
-        vault = Vault(keys)
+        exchange = self._exchange
+        vault = Vault(Conversation(self._tenant_key, exchange.peer, exchange.conversation, opening))
         self._mint(vault, segments, found)
         if self._config.quote_literals:
             while self._quote(vault, segments, found):
@@ -164,7 +167,7 @@ class AirlockRun:
         its writer put there must come back as text. Whether there were any."""
         quoted = False
         for segment, spans in zip(segments, found, strict=True):
-            for surface in surfaces(segment.text, 0, vault.tags, whole=True):
+            for surface in surfaces(segment.text, 0, vault.names, whole=True):
                 if not isinstance(surface, Surface) or vault.entry(surface.core) is None:
                     continue
                 if not any(start < surface.end and surface.start < end for start, end, _ in spans):

@@ -61,7 +61,7 @@ class Restorer:
         released: list[str] = []
         done = known
         hold = len(text)
-        for surface in surfaces(text, known, vault.tags, whole=last):
+        for surface in surfaces(text, known, vault.names, whole=last):
             if not isinstance(surface, Surface):
                 hold = surface
                 break

@@ -6,139 +6,151 @@ Cost is linear in the text and in what fired; both are capped, and past a cap th
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from policies.airlock.config import Caps
 from policies.airlock.labels import Label
-from policies.airlock.matcher import DIGITS, NORMALISE, Matcher, matcher
+from policies.airlock.matcher import DIGITS, NORMALISE, matcher
+from policies.airlock.memory import SHORTEST, Span, SpanMemory
 from policies.airlock.normalise import normalise
 from policies.airlock.recognizers.contact import FAX_REACH, is_fax
 from policies.airlock.recognizers.dates import BIRTH_REACH, is_birth
-from policies.airlock.recognizers.recognizer import Candidate, Rank
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank
 from policies.airlock.recognizers.tables import DELIMITERS, table
 from policies.errors import CapExceededError
 
-
-class Span(NamedTuple):
-    """An identifier: `text[start:end]`, in code points."""
-
-    start: int
-    end: int
-    label: Label
+# Looked up once: reaching a member of an enumeration costs more than a comparison, and these are compared for every
+# candidate.
+_ADDRESS, _BIRTH, _DATE, _FAX, _PHONE = Label.ADDRESS, Label.DATE_OF_BIRTH, Label.DATE, Label.FAX, Label.PHONE
+_SETTLED: Final = Rank.CHECKED
+"""From this rank on, shapes within a finding are not looked at any more."""
 
 
 Events = list[tuple[int, int]]
 
-_BEHIND_A_HEADER: Final = frozenset(DELIMITERS + ")\n")
-"""What may stand behind a keyword that heads a column."""
-_GAP: Final = b"\0"
-"""Between texts that are scanned together, and at both ends: no trigger and no word reaches over it."""
+_NOTHING: Final[list[Span]] = []
+"""Found in a text that fires no trigger. Nobody changes what a scan returns."""
 
 
 class Scanner:
     """Finds identifiers. Immutable; may be used by several threads at once."""
 
-    __slots__ = ("_caps", "_matcher")
+    __slots__ = ("_caps", "_matcher", "_memory")
 
-    def __init__(self, caps: Caps | None = None, triggers: Matcher | None = None) -> None:
+    def __init__(self, caps: Caps | None = None, memory: SpanMemory | None = None) -> None:
         self._caps = caps or Caps()
-        self._matcher = triggers or matcher()
+        self._matcher = matcher()
+        self._memory = memory
 
     def scan(self, text: str) -> list[Span]:
         """Every identifier of `text`, in order, none overlapping. Raises CapExceededError."""
         return self.scan_all([text])[0]
 
     def scan_all(self, texts: Sequence[str]) -> list[list[Span]]:
-        """The same for several texts, in one pass of the matcher: they do not see each other."""
-        caps = self._caps
-        if sum(map(len, texts)) > caps.max_text:
-            raise CapExceededError(f"the texts have more than {caps.max_text} characters")
+        """The same for several texts, which do not see each other. What was seen before is remembered."""
+        if sum(map(len, texts)) > self._caps.max_text:
+            raise CapExceededError(f"the texts have more than {self._caps.max_text} characters")
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-        data = _GAP + _GAP.join(encoded) + _GAP
+        if self._memory is None or len(texts) < 2:
+            return self._scanned(texts, encoded)
+        return self._recalled(self._memory, texts, encoded)
+
+    def _recalled(self, memory: SpanMemory, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
+        names = [memory.digest(part) if len(part) >= SHORTEST else None for part in encoded]
+        results = [memory.recall(name) if name else None for name in names]
+        new = [i for i, spans in enumerate(results) if spans is None]
+        scanned = self._scanned([texts[i] for i in new], [encoded[i] for i in new])
+        for i, spans in zip(new, scanned, strict=True):
+            results[i] = spans
+            name = names[i]
+            if name:
+                memory.remember(name, spans)
+        return [spans or _NOTHING for spans in results]
+
+    def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
+        # A zero byte between the texts and at both ends: no word and no number reaches over it.
+        data = b"\0%b\0" % b"\0".join(encoded)
         events = self._matcher.words(data)
         if not events:
-            return [[] for _ in texts]
+            return [_NOTHING] * len(texts)
         if DIGITS in {trigger for _, trigger in events}:
             events += self._matcher.digits(data)
-        if len(events) > 256 + len(data) * caps.max_candidates_per_kib // 1024:
+        if len(events) > 256 + len(data) * self._caps.max_candidates_per_kib // 1024:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
         events.sort()
-        if len(texts) == 1:
-            return [self._settled(texts[0], encoded[0], [(end - 1, trigger) for end, trigger in events])]
-        return [self._settled(text, *shared) for text, shared in zip(texts, _shares(encoded, events), strict=True)]
+        results = []
+        start, first = 1, 0
+        for text, part in zip(texts, encoded, strict=True):
+            last = len(events) if len(texts) == 1 else bisect_left(events, (start + len(part) + 2, 0), first)
+            results.append(self._settled(text, part, events[first:last], start) if last > first else _NOTHING)
+            start, first = start + len(part) + 1, last
+        return results
 
-    def _settled(self, text: str, encoded: bytes, events: Events) -> list[Span]:
-        if not events:
-            return []
+    def _settled(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Span]:
         damaged = NORMALISE in {trigger for _, trigger in events}
-        found = (self._of_damaged if damaged else self._confirmed)(text, encoded, events)
-        caps = self._caps
-        if len(found) > caps.min_spans + len(text) * caps.max_spans_per_kib // 1024:
+        found = (self._of_damaged if damaged else self._confirmed)(text, encoded, events, origin)
+        if len(found) > self._caps.min_spans + len(text) * self._caps.max_spans_per_kib // 1024:
             raise CapExceededError("too many identifiers in one text")
         return merge(found)
 
-    def _of_damaged(self, text: str, encoded: bytes, events: Events) -> list[Candidate]:
+    def _of_damaged(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Candidate]:
         """What is found in the normalised text, at the places of the original; and in the original, where undoing
         damage changed lengths: a wrong repair must never hide anything."""
         plain = normalise(text)
-        found = [] if not plain.starts else self._confirmed(text, encoded, events)
+        found = self._confirmed(text, encoded, events, origin) if plain.starts else []
         encoded = plain.text.encode("utf-8", "surrogatepass")
-        data = _GAP + encoded + _GAP
+        data = b"\0%b\0" % encoded
         again = self._matcher.words(data) + self._matcher.digits(data)
         again.sort()
-        for start, end, rank, label in self._confirmed(
-            plain.text, encoded, [(end - 1, trigger) for end, trigger in again]
-        ):
+        for start, end, rank, label in self._confirmed(plain.text, encoded, again, 1):
             found.append((*plain.original(start, end), rank, label))
         return found
 
-    def _confirmed(self, text: str, encoded: bytes, events: Events) -> list[Candidate]:
+    def _confirmed(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Candidate]:
+        """What confirmations find. Offsets of `events` count from `origin` bytes before the text."""
         if len(encoded) != len(text):
-            events = _in_characters(encoded, events)
+            events, origin = _in_characters(encoded, events, origin), 0
         entries = self._matcher.entries
         found: list[Candidate] = []
-        covered = tabled = 0
+        count = covered = tabled = 0
+        keyed: Confirm | None = None
+        value_start = 0
         for end, trigger in events:
+            end -= origin  # noqa: PLW2901 here and below: no second name for the place we look at
             confirm, word, trailing = entries[trigger]
-            before = len(found)
             if not word:
                 if end <= covered:
                     continue  # inside what is settled: nothing it could be called would matter
                 confirm(text, end, found)
-            elif _is_whole_word(text, end - trailing - word, end - trailing):
-                confirm(text, end - trailing, found)
-                if end > tabled and text[end - trailing : end - trailing + 3].lstrip(" \"'`*")[:1] in _BEHIND_A_HEADER:
-                    tabled = table(text, end - trailing, found)
-            if len(found) > before and found[-1][2] >= Rank.CHECKED:
-                covered = found[-1][1]
+            else:
+                end -= trailing  # noqa: PLW2901 the trigger took one character more than the keyword
+                if confirm is keyed and end <= value_start:
+                    continue  # "account number": "account" found the value already
+                around = text[end - word - 1 : end - word] + text[end : end + 1]
+                if not around.isspace() and not _is_whole_word(text, end - word, end):
+                    continue
+                confirm(text, end, found)
+                if end > tabled and _heads_a_column(text, end - word, end):
+                    tabled = table(text, end, found)
+            if len(found) > count:
+                count = len(found)
+                value_start, stop, rank, _ = found[-1]
+                keyed = confirm
+                if rank >= _SETTLED:
+                    covered = stop
         return _in_context(text, found)
-
-
-def _shares(encoded: Sequence[bytes], events: Events) -> list[tuple[bytes, Events]]:
-    """Each text with its own events, at offsets of its own."""
-    shares = []
-    position = 0
-    start = 1
-    for part in encoded:
-        own = []
-        stop = start + len(part)
-        while position < len(events) and events[position][0] <= stop + 1:
-            own.append((min(events[position][0] - start, len(part)), events[position][1]))
-            position += 1
-        shares.append((part, own))
-        start = stop + 1
-    return shares
 
 
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 """Bytes of UTF-8 that begin no character."""
 
 
-def _in_characters(encoded: bytes, events: Events) -> Events:
-    """Byte offsets as code points, in one pass: events come in order."""
+def _in_characters(encoded: bytes, events: Events, origin: int) -> Events:
+    """Byte offsets as code points of the text itself, in one pass: events come in order."""
     counted = []
     done = characters = 0
-    for end, trigger in events:
+    for position, trigger in events:
+        end = position - origin
         if end > done:
             characters += len(encoded[done:end].translate(None, _CONTINUATION))
             done = end
@@ -164,35 +176,49 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
     return True
 
 
+_DRESSING: Final = " \"'`*_.[]"
+
+
+def _heads_a_column(text: str, start: int, end: int) -> bool:
+    """Whether a delimiter or the line's edge stands on both sides of the keyword: it may be a header cell."""
+    behind = text[end : end + 3].lstrip(_DRESSING)
+    if not behind or (behind[0] not in DELIMITERS and behind[0] not in ")\n"):
+        return False
+    before = text[max(0, start - 3) : start].rstrip(_DRESSING)
+    return not before or before[-1] in DELIMITERS or before[-1] in "(\n"
+
+
 def _in_context(text: str, found: list[Candidate]) -> list[Candidate]:
     """Dates of birth and fax numbers told from other dates and numbers by the words before them, which come as empty
     spans and are dropped; addresses end where something else begins."""
-    if any(label is Label.ADDRESS for _, _, _, label in found):
-        found = clipped_addresses(text, found)
-    words = sorted(candidate for candidate in found if candidate[0] == candidate[1])
-    if not words:
-        return found
-    births = [start for start, _, _, label in words if label is Label.DATE_OF_BIRTH]
-    lines = [(start, label) for start, _, _, label in words if label is not Label.DATE_OF_BIRTH]
-    faxed = any(label is Label.FAX for _, label in lines)
-    settled = []
+    births: list[int] = []
+    lines: list[tuple[int, Label]] = []
+    settled: list[Candidate] = []
+    faxed = addressed = False
     for candidate in found:
-        start, end, rank, label = candidate
-        if start == end:
-            continue
-        if label is Label.DATE and births:
-            word = bisect_right(births, start) - 1
-            if is_birth(text, births[word] if word >= 0 else -BIRTH_REACH - 1, start, end):
-                settled.append((start, end, Rank.KEYED, Label.DATE_OF_BIRTH))
-                continue
-        elif label is Label.PHONE and faxed:
-            before = bisect_left(lines, (start, ""))
-            word_end, kind = lines[before - 1] if before else (-1, Label.PHONE)
+        start, end, _, label = candidate
+        if start < end:
+            settled.append(candidate)
+            addressed = addressed or label is _ADDRESS
+        elif label is _BIRTH:
+            births.append(start)
+        else:
+            lines.append((start, label))
+            faxed = faxed or label is _FAX
+    if not (births or faxed or addressed):
+        return settled
+    # Announcements came in the order of the text.
+    for i, (start, end, rank, label) in enumerate(settled):
+        if births and label is _DATE:
+            before = bisect_right(births, start) - 1
+            if is_birth(text, births[before] if before >= 0 else -BIRTH_REACH - 1, start, end):
+                settled[i] = (start, end, Rank.KEYED, Label.DATE_OF_BIRTH)
+        elif faxed and label is _PHONE:
+            before = bisect_left(lines, (start, "")) - 1
+            word_end, kind = lines[before] if before >= 0 else (start, Label.PHONE)
             if is_fax(text, kind is Label.FAX and start - word_end <= FAX_REACH, end):
-                settled.append((start, end, rank, Label.FAX))
-                continue
-        settled.append(candidate)
-    return settled
+                settled[i] = (start, end, rank, Label.FAX)
+    return clipped_addresses(text, settled) if addressed else settled
 
 
 _ANNOUNCEMENT: Final = re.compile(r"[,;.]?\s*(?:[^\W\d_]+\W{1,3}){0,3}\Z")
@@ -202,10 +228,10 @@ _OF_AN_ADDRESS: Final = frozenset({Label.ADDRESS, Label.ZIP_CODE})
 def clipped_addresses(text: str, found: list[Candidate]) -> list[Candidate]:
     """Addresses without what is surer and something else: a greedy `12 Rose Lane, Leeds, IBAN GB33...` ends before it
     and goes on behind it if there is a number left."""
-    found = sorted(found, key=_position)
+    found = sorted(found)
     clipped = []
     for i, (start, end, rank, label) in enumerate(found):
-        if label is not Label.ADDRESS:
+        if label is not _ADDRESS:
             clipped.append(found[i])
             continue
         first = start
@@ -236,7 +262,7 @@ def _last_part(head: str) -> int:
 def merge(found: list[Candidate]) -> list[Span]:
     """Spans that do not overlap and cover all that the candidates cover. The surer one names what overlaps; among
     equals, the longer one. O(n log n): no pair is compared that does not touch."""
-    found.sort(key=_position)
+    found.sort()
     spans: list[Span] = []
     first, last, surest = 0, -1, (0, 0)
     name = Label.LITERAL
@@ -254,7 +280,3 @@ def merge(found: list[Candidate]) -> list[Span]:
     if last >= 0:
         spans.append(Span(first, last, name))
     return spans
-
-
-def _position(candidate: Candidate) -> tuple[int, int]:
-    return candidate[0], -candidate[1]

@@ -8,7 +8,8 @@ end, so the character behind it must be seen first, and as many closing brackets
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from policies.airlock.labels import Label
@@ -30,15 +31,21 @@ _NAMES: Final = sorted((label.replace("_", "-") for label in Label), key=len, re
 _NAME: Final = "|".join(name.replace("-", _SEPARATOR) for name in _NAMES)
 _TAG: Final = rf"[0-9A-Za-z]{{{SHORTEST_TAG},{LONGEST_TAG}}}"
 
-_OPEN: Final = "|".join(f"(?P<{name}>(?:{opener}){{1,2}})" for name, (opener, _) in _OPENERS.items())
-_HEAD: Final = re.compile(rf"(?:{_OPEN}|(?<![0-9A-Za-z]))(?P<name>{_NAME}){_SEPARATOR}\Z", re.IGNORECASE)
-"""Everything before the tag."""
-_OPENER: Final = {name: re.compile(opener) for name, (opener, _) in _OPENERS.items()}
-_CLOSER: Final = {name: re.compile(closer) for name, (_, closer) in _OPENERS.items()}
-_WORD: Final = re.compile(rf"(?<![0-9A-Za-z]){_TAG}(?![0-9A-Za-z])")
-_SEPARATORS: Final = re.compile(_SEPARATOR)
+_OPEN: Final = "|".join(f"(?P<{family}>(?:{opener}){{1,2}})" for family, (opener, _) in _OPENERS.items())
+_OPENER: Final = {family: re.compile(opener) for family, (opener, _) in _OPENERS.items()}
+_CLOSER: Final = {family: re.compile(closer) for family, (_, closer) in _OPENERS.items()}
 _CLOSER_BEGUN: Final = re.compile(r"(?:\\(?:u(?:0(?:0(?:3)?)?)?)?|&(?:g(?:t)?)?)\Z")
 """What may become a closing bracket of several characters."""
+_WORD: Final = re.compile(rf"(?<![0-9A-Za-z]){_TAG}(?![0-9A-Za-z])")
+_SEPARATORS: Final = re.compile(_SEPARATOR)
+
+
+@cache
+def _head(name: str) -> re.Pattern[str]:
+    """Everything before the tag of a token with this name."""
+    written = name.replace("-", _SEPARATOR)
+    return re.compile(rf"(?:{_OPEN}|(?<![0-9A-Za-z]))(?P<name>{written}){_SEPARATOR}\Z", re.IGNORECASE)
+
 
 _STRICT: Final = re.compile(
     rf"(?:\\?\[|<|&lt;|\\u003[cC]|\{{|⟦|【|［)(?:{_NAME})\\?[-_ ](?=[A-Za-z]{{0,12}}[0-9]|[0-9A-HJKMNP-TV-Z]{{6}})"
@@ -61,32 +68,39 @@ def canonical(written: str) -> str:
     return _SEPARATORS.sub("-", written).upper()
 
 
-def surfaces(text: str, start: int, tags: set[str], *, whole: bool) -> Iterator[Surface | int]:
-    """The tokens of `text[start:]` whose tag is one of `tags`, in order. Ends with an offset where a surface begins
-    that only the next characters can decide, unless the text is `whole`."""
+def surfaces(text: str, start: int, names: Mapping[str, Sequence[str]], *, whole: bool) -> Iterator[Surface | int]:
+    """The tokens of `text[start:]`, in order, whose tag and name are in `names`. Ends with an offset where a surface
+    begins that only the next characters can decide, unless the text is `whole`."""
     folded = text.upper()
-    if not any(tag in folded for tag in tags):
+    if not any(tag in folded for tag in names):
         return
     done = start
     for word in _WORD.finditer(text, start):
-        if word.group().upper() not in tags:
-            continue
-        head = _HEAD.search(text, max(done, word.start() - LONGEST), word.start())
-        if head is None:
-            continue
-        surface = _surface(text, head, word.end(), whole)
-        if isinstance(surface, int):
-            yield surface
-            return
-        if surface.end - surface.start <= LONGEST:
-            yield surface
-            done = surface.end
+        for name in names.get(word.group().upper(), ()):
+            surface = _surface(text, done, name, word, whole)
+            if surface is None:
+                continue
+            if isinstance(surface, int):
+                yield surface
+                return
+            if surface.end - surface.start <= LONGEST:
+                yield surface
+                done = surface.end
+                break
 
 
-def _surface(text: str, head: re.Match[str], tag_end: int, whole: bool) -> Surface | int:
-    start, end = head.start(), tag_end
-    core = canonical(text[head.start("name") : tag_end])
-    family = next((name for name in _OPENERS if head[name]), None)
+def _surface(text: str, floor: int, name: str, tag: re.Match[str], whole: bool) -> Surface | int | None:
+    """The token with this name whose tag stands at `tag`, from `floor` on; an offset: undecided; None: no token."""
+    name_start, end = tag.start() - len(name) - 1, tag.end()
+    core = f"{name}-{tag.group().upper()}"
+    bracketed = name_start > floor + 1 and text[end : end + 1] == "]" and text[name_start - 1] == "["
+    if bracketed and text[name_start - 2] not in "[\\" and text.startswith(core, name_start):
+        return Surface(name_start - 1, end + 1, core)  # as it was sent, nine times in ten
+    head = _head(name).search(text, max(floor, tag.start() - LONGEST), tag.start())
+    if head is None:
+        return None
+    start = head.start()
+    family = next((family for family in _OPENERS if head[family]), None)
     if family is None:
         # Nothing to close, but the tag may go on.
         return Surface(start, end, core) if whole or end < len(text) else start

@@ -14,9 +14,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from policies.airlock.labels import Label
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -24,34 +21,45 @@ ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SHORTEST_TAG: Final = 6
 LONGEST_TAG: Final = 13
 
-
-class Conversation(NamedTuple):
-    """The two keys under which the tokens of one exchange are made."""
-
-    key: bytes
-    """For values that only the parties of the conversation wrote."""
-    preamble_key: bytes
-    """For values that stand in instructions and tool descriptions, which many conversations of a caller share: their
-    tokens must not change from one to the next, or the provider's prompt cache never hits."""
+_NAMES: Final = {label: label.replace("_", "-") for label in Label}
+_PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
+_PREFIX: Final = b"aegis airlock token v1\0"
 
 
-def conversation_keys(tenant_key: bytes, peer: str, conversation: str, opening: str | None) -> Conversation:
-    """Keys of an exchange of `peer`. Without a `conversation` id, the text that opened it stands for it: it is sent
-    again with every turn. Without either, the caller is one conversation."""
-    if conversation:
-        scope = b"id\0" + conversation.encode()
-    elif opening is not None:
-        scope = b"opening\0" + hmac.digest(tenant_key, opening.encode("utf-8", "surrogatepass"), "sha256")
-    else:
-        scope = b"caller\0"
-    return Conversation(_derive(tenant_key, peer, scope), _derive(tenant_key, peer, b"caller\0"))
+class Conversation:
+    """The keys under which the tokens of one exchange are made, derived when they are first needed.
 
+    Values that only the parties of the conversation wrote have a key of the conversation. Values that stand in
+    instructions and tool descriptions have a key of the caller: many conversations share that preamble, and if its
+    tokens changed from one to the next, the provider's prompt cache would never hit.
+    """
 
-def _derive(tenant_key: bytes, peer: str, scope: bytes) -> bytes:
-    # RFC 5869; the length before the peer's name keeps ("a", "bc") and ("ab", "c") apart.
-    name = peer.encode()
-    info = b"aegis airlock token v1\0" + len(name).to_bytes(4) + name + scope
-    return HKDF(SHA256(), length=32, salt=None, info=info).derive(tenant_key)
+    __slots__ = ("_keys", "_peer", "_prk", "_scope")
+
+    def __init__(self, tenant_key: bytes, peer: str, conversation: str, opening: str | None) -> None:
+        """Without a `conversation` id, the text that opened it stands for it: it is sent again with every turn.
+        Without either, all that the caller sends is one conversation."""
+        # RFC 5869: HKDF-Extract without salt, HKDF-Expand to the length of one hash.
+        self._prk = hmac.digest(bytes(32), tenant_key, "sha256")
+        self._peer = peer.encode()
+        self._keys: dict[bool, bytes] = {}
+        if conversation:
+            self._scope = b"id\0" + conversation.encode()
+        elif opening is not None:
+            text = opening.encode("utf-8", "surrogatepass")
+            self._scope = b"opening\0" + hmac.digest(self._prk, text, "sha256")
+        else:
+            self._scope = b"caller\0"
+
+    def key(self, *, preamble: bool) -> bytes:
+        """32 bytes."""
+        key = self._keys.get(preamble)
+        if key is None:
+            scope = b"caller\0" if preamble else self._scope
+            # The length before the peer's name keeps ("a", "bc") and ("ab", "c") apart.
+            info = _PREFIX + len(self._peer).to_bytes(4) + self._peer + scope
+            key = self._keys[preamble] = hmac.digest(self._prk, info + b"\x01", "sha256")
+        return key
 
 
 class Entry(NamedTuple):
@@ -69,15 +77,15 @@ class Entry(NamedTuple):
 class Vault:
     """The tokens of one request. Cores are tokens without their brackets: `SSN-7K2Q9F`."""
 
-    __slots__ = ("_conversation", "_cores", "_entries", "_sorted", "tags")
+    __slots__ = ("_conversation", "_cores", "_entries", "_sorted", "names")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._cores: dict[tuple[Label, str], str] = {}
+        self._cores: dict[tuple[str, str], str] = {}
         self._entries: dict[str, Entry] = {}
         self._sorted: list[str] = []
-        self.tags: set[str] = set()
-        """The last parts of all cores."""
+        self.names: dict[str, list[str]] = {}
+        """Tag -> the names before it: `7K2Q9F` -> `SSN`."""
 
     def __repr__(self) -> str:
         """Never a value, never a token."""
@@ -95,23 +103,22 @@ class Vault:
             core = self._mint(label, normal, preamble)
             self._cores[label, normal] = core
             self._entries[core] = Entry(value, preamble)
-            self.tags.add(core.rpartition("-")[2])
-            self._sorted = []
         elif not preamble and self._entries[core].preamble_only:
             self._entries[core] = Entry(value, preamble_only=False)
         return f"[{core}]"
 
     def _mint(self, label: Label, value: str, preamble: bool) -> str:
-        key = self._conversation.preamble_key if preamble else self._conversation.key
-        message = f"{label}\0{value}".encode("utf-8", "surrogatepass")
-        tag = base32(hmac.digest(key, message, "sha256"))
-        name = label.replace("_", "-")
-        length = SHORTEST_TAG
+        message = (label + "\0" + value).encode("utf-8", "surrogatepass")
+        digest = hmac.digest(self._conversation.key(preamble=preamble), message, "sha256")
+        name = _NAMES[label]
+        tag = short_tag(digest)
         # Two values with one tag: the later one gets a longer tag, which is no prefix trouble, since a token ends where
         # its letters and digits end. Document order decides, so every turn of a conversation decides alike.
-        while f"{name}-{tag[:length]}" in self._entries and length < LONGEST_TAG:
-            length += 1
-        return f"{name}-{tag[:length]}"
+        while f"{name}-{tag}" in self._entries and len(tag) < LONGEST_TAG:
+            tag = long_tag(digest)[: len(tag) + 1]
+        self.names.setdefault(tag, []).append(name)
+        self._sorted = []
+        return f"{name}-{tag}"
 
     def entry(self, core: str) -> Entry | None:
         """What a core stands for; None: it is not a token of this request."""
@@ -129,7 +136,13 @@ class Vault:
         return (entry.value for entry in self._entries.values())
 
 
-def base32(digest: bytes) -> str:
+def short_tag(digest: bytes) -> str:
+    """The first `SHORTEST_TAG` characters of `long_tag(digest)`, three table look-ups."""
+    number = int.from_bytes(digest[:4])
+    return _PAIRS[number >> 22] + _PAIRS[number >> 12 & 1023] + _PAIRS[number >> 2 & 1023]
+
+
+def long_tag(digest: bytes) -> str:
     """The first `LONGEST_TAG` characters of a digest in `ALPHABET`, five bits each."""
     number = int.from_bytes(digest[:9])
     return "".join(ALPHABET[number >> shift & 31] for shift in range(67, 67 - 5 * LONGEST_TAG, -5))

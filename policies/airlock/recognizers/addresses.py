@@ -5,7 +5,7 @@ from typing import Final
 
 from policies.airlock.labels import Label
 from policies.airlock.recognizers.codes import STATES
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, phrases, touching, words
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, phrases, touching, trie, words
 
 _HAS_DIGIT: Final = re.compile(r"\d")
 
@@ -31,10 +31,11 @@ _SUFFIX: Final = "|".join(_SUFFIXES)
 _PLAIN_SUFFIX: Final = "street|avenue|ave|road|rd|boulevard|blvd|lane|ln|highway|hwy|parkway|pkwy"
 _NUMBER: Final = r"(?<![\w.,/$€£-])\d{1,6}(?:-\d{1,5})?[A-Za-z]?"
 _STREET: Final = re.compile(
-    rf"(?:{_NUMBER}|(?<!\w)(?:Flat|Studio|Apartment|Unit|Suite) \d{{1,4}}[A-Za-z]?,) (?:(?:[NSEW]|[NS][EW])\.? )?"
-    rf"(?:(?:[A-Z][\w'’.-]*|\d{{1,3}}(?:st|nd|rd|th)|of|the|de|la) ){{1,4}}(?:{_SUFFIX})(?![A-Za-z'’])"
+    rf"{_NUMBER},? (?:(?:[NSEW]|[NS][EW])\.? )?"
+    rf"(?:(?:[A-Z][\w'’.-]*|\d{{1,3}}(?:st|nd|rd|th)|of|the|de|la) ){{1,4}}{trie(_SUFFIXES)}(?![A-Za-z'’])"
     r"(?: (?:[NSEW]|[NS][EW])(?![A-Za-z]))?"
 )
+_FLAT: Final = re.compile(r"(?<!\w)(?:Flat|Studio|Apartment|Unit|Suite) \Z")
 _PLAIN_STREET: Final = re.compile(rf"{_NUMBER} (?:[a-z][a-z'-]{{1,20}} ){{1,3}}(?:{_PLAIN_SUFFIX})(?![a-z'])")
 _TAIL: Final = re.compile(
     r"\.?(?:,?[ \n](?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Bldg|Building|Room|Rm|Flat|Lot|Box|#)\.? ?#? ?[A-Za-z0-9-]{1,6}"
@@ -49,8 +50,11 @@ _TAIL: Final = re.compile(
 def _street(text: str, end: int, found: list[Candidate]) -> None:
     match = touching(_STREET, text, end, 90, 8) or touching(_PLAIN_STREET, text, end, 90, 8)
     if match:
+        start = match.start()
+        flat = _FLAT.search(text, max(0, start - 10), start)
         tail = _TAIL.match(text, match.end())
-        found.append((match.start(), tail.end() if tail else match.end(), Rank.ENCLOSING, Label.ADDRESS))
+        end = tail.end() if tail else match.end()
+        found.append((flat.start() if flat else start, end, Rank.ENCLOSING, Label.ADDRESS))
 
 
 _BOX: Final = re.compile(r"(?:P\.? ?O\.?|Post(?:al)? ?Office|Postal|PSC \d{1,5},?|Unit \d{1,5})\s?Box\Z", re.IGNORECASE)

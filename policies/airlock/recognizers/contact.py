@@ -5,7 +5,18 @@ from typing import Final
 
 from policies.airlock.labels import Label
 from policies.airlock.phone_lengths import NATIONAL_LENGTHS
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, digit_count, either, phrases, touching
+from policies.airlock.recognizers.recognizer import (
+    Candidate,
+    Rank,
+    Recognizer,
+    cased,
+    digit_count,
+    either,
+    phrases,
+    touching,
+    trie,
+    words,
+)
 
 # RFC 6531 allows any letter outside ASCII on both sides; what separates an address from prose is its punctuation.
 _EDGE = r"\s\0@<>()\[\]{},;:\"`=|/\\&!?*~#%^“”„‘’«»。，、；：！？（）「」【】"
@@ -33,29 +44,30 @@ def _email(text: str, end: int, found: list[Candidate]) -> None:
     found.append((start, domain.end(), Rank.ENCLOSING, Label.EMAIL))
 
 
-_EXTENSION = r"(?:[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|poste)[ .:]{0,2}\d{1,6}(?!\d))?"
+_EXTENSION = r"(?:[ ,;]{0,2}(?:x|[Ee]xt\.?|[Ee]xtn\.?|[Ee]xtension|EXT\.?|Durchwahl|poste)[ .:]{0,2}\d{1,6}(?!\d))?"
 _NANP: Final = re.compile(
-    r"(?<![\w.])(?<!\d[-/])(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-. /]{0,2}\d{3}[-. ]\d{4}(?![\w-])(?!\.\d)" + _EXTENSION,
-    re.IGNORECASE,
+    r"(?<![\w.])(?<!\d[-/])(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-. /]{0,2}\d{3}[-. ]\d{4}(?![\w-])(?!\.\d)" + _EXTENSION
 )
 _INTERNATIONAL: Final = re.compile(
-    r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}(?!\w)" + _EXTENSION,
-    re.IGNORECASE,
+    r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}(?!\w)" + _EXTENSION
 )
 _GROUP: Final = re.compile(r"\d+")
-_TAIL: Final = re.compile(r"\)?" + _EXTENSION, re.IGNORECASE)
+_TAIL: Final = re.compile(r"\)?" + _EXTENSION)
 _NATIONAL: Final = re.compile(
-    r"(?<![\w.+-])\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?![\w])(?!\.\d)" + _EXTENSION, re.IGNORECASE
+    r"(?<![\w.+-])(?!\d{5}-\d{4}\b)\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?![\w])(?!\.\d)" + _EXTENSION
 )
 _NUMERIC_DATE: Final = re.compile(
     r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./-]\d)"
 )
+_FILLER_WORDS: Final = words("""
+    is was at on no nos num nr number numbers me us him her them back home work office mobile cell day night under to or
+    es ist est é número numéro nummer numero номер 号码 番号 번호 है नंबर 是 为
+""")
 _AFTER_KEYWORD: Final = re.compile(
-    r"(?:[^\S\n]|[:=#.,;()\[\]{}\"'*_|>~/\\-]|\n(?=\s{0,4}[+(\d])|(?:is|was|at|on|no|nos|num|nr|number|numbers|me|us|him|her|them|back|"
-    r"home|work|office|mobile|cell|day|night|under|to|or|is:|es|ist|est|é|número|numéro|nummer|numero|номер|号码|番号|번호|है|नंबर|"
-    r"是|为|：)(?![A-Za-z0-9])|<[^<>\n]{1,40}>){0,8}+"
-    r"(?P<v>(?:\+|00)?\(?\d{1,5}\)?\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}" + _EXTENSION + ")(?![\\w@])(?!-\\d)",
-    re.IGNORECASE,
+    r"(?:[^\W\d_A-Za-z]{1,4})?+"
+    r"(?:[^\S\n]|[:=#.,;()\[\]{}\"'*_|>~：/\\-]|\n(?=\s{0,4}[+(\d])|"
+    rf"{trie(cased(_FILLER_WORDS))}(?![A-Za-z0-9])|<[^<>\n]{{1,40}}>){{0,8}}+"
+    r"(?P<v>(?:\+|00)?\(?\d{1,5}\)?\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}" + _EXTENSION + ")(?![\\w@])(?!-\\d)"
 )
 
 
@@ -122,7 +134,7 @@ def _contact_word(text: str, end: int, found: list[Candidate]) -> None:
     _announced_phone(text, end, found, Rank.LIKELY)
 
 
-def _announced_phone(text: str, end: int, found: list[Candidate], rank: Rank) -> None:
+def _announced_phone(text: str, end: int, found: list[Candidate], rank: int) -> None:
     match = _AFTER_KEYWORD.match(text, end)
     if match is None or (end < len(text) and text[end].isalpha() and text[end].isascii() and match.start("v") == end):
         return
@@ -172,7 +184,9 @@ RECOGNIZERS: Final = (
     Recognizer("email", _email, (r"[^\s@]@",)),
     Recognizer("phone-nanp", _nanp, (r"\d{3}[)]?[-. /]{0,2}\d{3}[-. ]\d{4}\b",), digits=True),
     Recognizer("phone-international", _international, (r"\+\(?[1-9]", r"\b00[1-9]\d{0,2}[ .\-/(]"), digits=True),
-    Recognizer("phone-national", _national, (r"\b0\d{1,4}\)?[ ./\n-]\d{2,9}\b",), digits=True),
+    Recognizer(
+        "phone-national", _national, (r"\b0\d{1,4}\)?[ .\n-]\d{2,9}\b", r"\b0\d{2,4}\)?/\d{4,9}\b"), digits=True
+    ),
     Recognizer("phone-keyed", _phone_word, words=PHONE_WORDS),
     Recognizer("phone-contact", _contact_word, words=CONTACT_WORDS),
     Recognizer("fax-keyed", _fax, words=FAX_WORDS),

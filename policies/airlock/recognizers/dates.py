@@ -103,6 +103,7 @@ def _is_letter(char: str) -> bool:
     return char.isalpha() or "\u0900" <= char <= "\u0dff"
 
 
+_HAS_DIGIT: Final = re.compile(r"\d")
 _TELLING: Final = re.compile(r"\d{4}|\d(?:st|nd|rd|th)\b")
 
 
@@ -120,7 +121,7 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
     word = text[start:word_end]
     if word.lower() not in _MONTHS:
         return
-    before = _DAY_BEFORE.search(text, max(0, start - 20), start)
+    before = _HAS_DIGIT.search(text, max(0, start - 9), start) and _DAY_BEFORE.search(text, max(0, start - 20), start)
     behind = (_YEAR_BEHIND if before else _DAY_BEHIND).match(text, word_end)
     if before is None and behind is None:
         return
@@ -158,7 +159,7 @@ _CUE: Final = re.compile(
 
 def _cued(text: str, end: int, found: list[Candidate]) -> None:
     """Month and day alone: only behind a word that leads to a date; 3/4 is a fraction and 120/80 a blood pressure."""
-    match = touching(_MONTH_DAY, text, end, 5, 16)
+    match = touching(_MONTH_DAY, text, end - 2, 5, 16)  # behind one or two characters more
     if match is None:
         return
     first, second = sorted((int(match["a"]), int(match["b"])))
@@ -289,7 +290,7 @@ RECOGNIZERS: Final = (
             "民國",
         ),
     ),
-    Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}\b",)),
+    Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}[^0-9A-Za-z/.-]", r"\b\d{1,2}/\d{1,2}[.][^0-9]")),
     Recognizer("birth", _birth, words=BIRTH_WORDS),
     Recognizer("date-field", _dated, words=DATE_WORDS),
     Recognizer("age", _age, (r"\b(?:9\d|1[01]\d)[ -]?(?:y|a|j|l|å|л|έ|ε|t|r|岁|歳|才|세|살|व|स|ع|س)",), caseless=True),

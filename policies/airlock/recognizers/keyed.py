@@ -10,18 +10,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, digit_count, phrases, words
+from policies.airlock.recognizers.recognizer import (
+    Candidate,
+    Confirm,
+    Rank,
+    Recognizer,
+    cased,
+    digit_count,
+    phrases,
+    trie,
+    words,
+)
 
 # What may stand between a keyword and its value: quotes and separators of prose, JSON, XML, YAML and SQL, and words
 # that say "here it comes". Possessive: never taken back, so the whole match is linear.
+_FILLER_WORDS: Final = words("""
+    is was are read reads equals being as no nos num nr nbr number numbers code value of for the my his her its their
+    your our a an and to on file id ids identifier identification card cards record full new old current primary
+    secondary patient patients ending in with under following listed given assigned s es está fue el la de del di da do
+    n nº n° núm número numero numéro nummer lautet ist est e é è du des le номер 号码 号 番号 번호 नंबर है संख्या رقم 是 为 は
+""")
 _FILLER: Final = (
     r"(?:[^\W\d_A-Za-z]{1,4})?+"  # the ending of an inflected word: номер телефона
-    r"(?:[^\S\n]|[:=#\"'`*_|>~({\[,;\\“”‘’«»：（＝-]|\.(?!\d)|\)(?=\s?[:#])|\n(?=[^\S\n]{0,8}[\"'#]?[A-Za-z]{0,4}[-#]?\d)|"
-    r"(?i:of (?:(?:the|my|his|her|their|our|this|that) )?[a-z]{2,16}(?:'s)?(?= is\b| was\b|:))|"
-    r"(?i:is|was|are|reads?|identifier|identification|equals|being|as|no|nos|num|nr|nbr|number|numbers|code|value|of|for|the|my|his|her|its|their|"
-    r"your|our|a|an|and|to|on|file|id|ids|card|cards|record|full|new|old|current|primary|secondary|patient|patients|ending|"
-    r"in|with|under|following|listed|given|assigned|s|es|está|fue|el|la|de|del|di|da|do|n|nº|n°|núm|num\.|número|numero|"
-    r"numéro|nummer|nr\.|lautet|ist|est|e|é|è|du|des|le|номер|号码|号|番号|번호|नंबर|है|संख्या|رقم|是|为|は|は、)(?![A-Za-z0-9])|"
+    r"(?:[^\S\n]|[:=#\"'`*_|>~({\[,;\\“”‘’«»：（＝、-]|\.(?!\d)|\)(?=\s?[:#])|\n(?=[^\S\n]{0,8}[\"'#]?[A-Za-z]{0,4}[-#]?\d)|"
+    r"of (?:(?:the|my|his|her|their|our|this|that) )?[a-z]{2,16}(?:'s)?(?= is\b| was\b|:)|"
+    rf"{trie(cased(_FILLER_WORDS))}(?![A-Za-z0-9])|"
     r"[№º°]|</?[^<>\n]{0,40}>){0,14}+"
 )
 
@@ -55,7 +68,7 @@ class Keyed:
     backwards: bool = True
     """Whether a value may stand before the keyword."""
     shapes: tuple[str, ...] = ()
-    rank: Rank = Rank.KEYED
+    rank: int = Rank.KEYED
 
     def recognizer(self) -> Recognizer:
         """The recogniser that this describes."""
@@ -63,41 +76,38 @@ class Keyed:
 
 
 def _confirmation(kind: Keyed) -> Confirm:
-    ahead = re.compile(_FILLER + kind.value)
-    label, rank, enough = kind.label, kind.rank, digit_count(kind.fewest_digits)
+    ahead = re.compile(_FILLER + kind.value).match
+    label, rank, fewest = kind.label, kind.rank, kind.fewest_digits
+    enough, excluded = digit_count(fewest).fullmatch, _NO_IDENTIFIER.fullmatch
     enough_behind = digit_count(max(kind.fewest_digits, 4)) if kind.backwards else None
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        match = ahead.match(text, end)
+        match = ahead(text, end)
         if match:
-            value = match["v"]
-            # A value that begins with a letter right behind the keyword only makes it a longer word.
-            glued = match.start("v") == end and value[0].isalpha()
-            if enough.fullmatch(value) and not glued and not _NO_IDENTIFIER.fullmatch(value):
-                found.append((*match.span("v"), rank, label))
+            value = match[1]
+            start, stop = match.span(1)
+            if value.isdecimal():
+                believed: object = stop - start >= fewest
+            else:
+                # A value that begins with a letter right behind the keyword only makes it a longer word.
+                glued = start == end and value[0].isalpha()
+                believed = not glued and enough(value) and not excluded(value)
+            if believed:
+                found.append((start, stop, rank, label))
                 return
         if enough_behind:
-            start = _word_start(text, end)
-            if text[max(0, start - 1) : start] in _LEADS or text[max(0, start - 8) : start].endswith(_OWNERS):
+            # The keyword's last word, and what leads to it from a value before it: `12345678 (MRN)`, `... is my MRN`.
+            start = 1 + max(text.rfind(" ", max(0, end - 24), end), text.rfind("(", max(0, end - 24), end), end - 25)
+            if text[start - 1 : start] == "(" or text[max(0, start - 8) : start].endswith(_OWNERS):
                 match = _BEHIND.search(text, max(0, start - 60), start)
-                if match and enough_behind.fullmatch(match["v"]) and not _NO_IDENTIFIER.fullmatch(match["v"]):
-                    found.append((*match.span("v"), rank, label))
+                if match and enough_behind.fullmatch(match[1]) and not _NO_IDENTIFIER.fullmatch(match[1]):
+                    found.append((*match.span(1), rank, label))
 
     return confirm
 
 
-_LEADS: Final = frozenset("(")
-_OWNERS: Final = tuple(f" {word} " for word in words("is was my the his her their your our as a ist est es"))
+_OWNERS: Final = tuple(f" {word} " for word in words("is was my the his her their your our ist est es"))
 """What stands before a keyword that explains the value before it."""
-
-
-def _word_start(text: str, end: int) -> int:
-    """Where the keyword that ends at `end` begins, roughly: its last word."""
-    start = end
-    while start > 0 and end - start < 24 and (text[start - 1].isalpha() or text[start - 1] in "'_-"):
-        start -= 1
-    return start
-
 
 _PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)(?=(?:[A-ZÄÖÜ0-9][ -]?){4})[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}(?![A-Za-z0-9])){0,2}+)(?![A-Za-z0-9])"
 _SERIAL: Final = (

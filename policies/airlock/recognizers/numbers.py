@@ -51,7 +51,7 @@ def _run_start(text: str, end: int) -> int:
     return start
 
 
-def _kind_of_run(digits: str) -> tuple[Rank, Label] | None:
+def _kind_of_run(digits: str) -> tuple[int, Label] | None:
     match len(digits):
         case 8:
             return (Rank.HINT, Label.DATE) if _is_compact_date(digits) else None

@@ -70,9 +70,10 @@ _FREE: Final = frozenset({Label.NAME, Label.ADDRESS, Label.LOCATION})
 def table(text: str, end: int, found: list[Candidate]) -> int:
     """Appends the cells of the table in whose header a keyword ends at `end`; where the table ends, or `end` when
     there is none."""
-    done = _insert(text, end, found)
-    if done > end:
-        return done
+    if text.find(")", end, end + 1024) >= 0:
+        done = _insert(text, end, found)
+        if done > end:
+            return done
     first = text.rfind("\n", max(0, end - _LONGEST_LINE), end) + 1
     header_end = text.find("\n", end, end + _LONGEST_LINE)
     if header_end < 0:

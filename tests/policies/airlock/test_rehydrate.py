@@ -28,7 +28,7 @@ VALUES = [
 
 
 def filled_vault() -> tuple[Vault, dict[Label, str]]:
-    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
     return vault, {label: vault.token(label, value, preamble=False) for label, value in VALUES}
 
 
@@ -117,7 +117,7 @@ def test_result_does_not_depend_on_where_the_answer_was_cut(parts: list[str], cu
 
 @given(st.text(string.ascii_letters + string.digits + " -_[]<>()&;\\.", max_size=60))
 def test_text_without_tokens_of_ours_leaves_as_it_came(text: str) -> None:
-    if not any(tag in text.upper() for tag in VAULT.tags):
+    if not any(tag in text.upper() for tag in VAULT.names):
         assert restored(list(text)) == text
 
 
@@ -149,10 +149,10 @@ def test_token_that_breaks_off_is_never_guessed(kept: int) -> None:
 
 
 def test_longer_tag_of_a_collision_is_no_prefix_trouble() -> None:
-    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
     short = vault.token(Label.SSN, "1", preamble=False)
     vault._entries[f"{short[1:-1]}9"] = vault._entries[short[1:-1]]._replace(value="2")
-    vault.tags.add(f"{short[5:-1]}9")
+    vault.names[f"{short[5:-1]}9"] = ["SSN"]
 
     assert restored(list(f"{short} {short[:-1]}9]"), vault=vault) == "1 2"
 
@@ -235,7 +235,7 @@ def test_values_come_back_only_where_policy_lets_them(
 
 def test_value_of_the_system_prompt_stays_away_when_policy_says_so() -> None:
     """T12."""
-    vault = Vault(Conversation(b"k" * 32, b"p" * 32))
+    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
     hidden = vault.token(Label.PHONE, "555-123-4567", preamble=True)
     shared = vault.token(Label.EMAIL, "a@b.de", preamble=True)
     vault.token(Label.EMAIL, "a@b.de", preamble=False)
