@@ -53,11 +53,11 @@ class Caps:
 
     max_text: int = 16 * 1024 * 1024
     """Characters of all texts of one prompt together."""
-    max_spans_per_kib: int = 256
+    max_spans_per_kib: int = 192
     """Identifiers per 1,024 characters, on top of `min_spans`."""
     min_spans: int = 64
     """Identifiers that any text may hold, however short."""
-    max_candidates_per_kib: int = 2048
+    max_candidates_per_kib: int = 1024
     """Candidates that the matcher may report per 1,024 characters before they are confirmed."""
 
     def __post_init__(self) -> None:

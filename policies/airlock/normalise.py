@@ -91,29 +91,34 @@ def normalise(text: str) -> Normalised:
         if replacement is None:
             continue
         start, end = match.span()
-        for piece, origin, verbatim in ((plain[done:start], done, True), (replacement, start, False)):
-            if piece or not verbatim:
-                starts.append(length)
-                origins.append(origin)
-                copied.append(verbatim)
-                parts.append(piece)
-                length += len(piece)
+        if start > done:
+            starts.append(length)
+            origins.append(done)
+            copied.append(True)
+            parts.append(plain[done:start])
+            length += start - done
+        if replacement:
+            starts.append(length)
+            origins.append(start)
+            copied.append(False)
+            parts.append(replacement)
+            length += len(replacement)
         done = end
-    if not starts:
+    if not done:
         return Normalised(plain, starts, origins, copied)
     parts.append(plain[done:])
     starts.append(length)
     origins.append(done)
     copied.append(True)
-    return Normalised("".join(parts), *_without_empty_runs(starts, origins, copied))
+    return Normalised("".join(parts), starts, origins, copied)
 
 
 def _replacement(match: re.Match[str]) -> str | None:
     """What stands in for a match, or None: it stays."""
     damaged = match.group()
+    if damaged[0] == ZERO_WIDTH:
+        return ""
     match match.lastgroup:
-        case "gone":
-            return ""
         case "entity":
             char = html.unescape(damaged)
             return None if char == damaged else char.translate(_TABLE).replace(ZERO_WIDTH, "")
@@ -127,11 +132,3 @@ def _replacement(match: re.Match[str]) -> str | None:
             return "-"
         case _:
             return damaged.replace("   ", "\0").replace(" ", "").replace("\0", " ")
-
-
-def _without_empty_runs(
-    starts: list[int], origins: list[int], copied: list[bool]
-) -> tuple[list[int], list[int], list[bool]]:
-    """Runs of no length share their start with the next run; only the last of those is ever looked up."""
-    keep = [i for i in range(len(starts)) if i + 1 == len(starts) or starts[i] != starts[i + 1]]
-    return [starts[i] for i in keep], [origins[i] for i in keep], [copied[i] for i in keep]

@@ -68,8 +68,9 @@ class Scanner:
         return [spans or _NOTHING for spans in results]
 
     def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
-        # A zero byte between the texts and at both ends: no word and no number reaches over it.
-        data = b"\0%b\0" % b"\0".join(encoded)
+        # Zero bytes between the texts and at both ends: no word and no number reaches over them, and triggers find the
+        # one before and the two behind that some of them ask for.
+        data = b"\0%b\0\0" % b"\0\0".join(encoded)
         events = self._matcher.words(data)
         if not events:
             return [_NOTHING] * len(texts)
@@ -81,16 +82,14 @@ class Scanner:
         results = []
         start, first = 1, 0
         for text, part in zip(texts, encoded, strict=True):
-            last = len(events) if len(texts) == 1 else bisect_left(events, (start + len(part) + 2, 0), first)
+            last = len(events) if len(texts) == 1 else bisect_left(events, (start + len(part) + 3, 0), first)
             results.append(self._settled(text, part, events[first:last], start) if last > first else _NOTHING)
-            start, first = start + len(part) + 1, last
+            start, first = start + len(part) + 2, last
         return results
 
     def _settled(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Span]:
         damaged = NORMALISE in {trigger for _, trigger in events}
         found = (self._of_damaged if damaged else self._confirmed)(text, encoded, events, origin)
-        if len(found) > self._caps.min_spans + len(text) * self._caps.max_spans_per_kib // 1024:
-            raise CapExceededError("too many identifiers in one text")
         return merge(found)
 
     def _of_damaged(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Candidate]:
@@ -99,7 +98,7 @@ class Scanner:
         plain = normalise(text)
         found = self._confirmed(text, encoded, events, origin) if plain.starts else []
         encoded = plain.text.encode("utf-8", "surrogatepass")
-        data = b"\0%b\0" % encoded
+        data = b"\0%b\0\0" % encoded
         again = self._matcher.words(data) + self._matcher.digits(data)
         again.sort()
         for start, end, rank, label in self._confirmed(plain.text, encoded, again, 1):
@@ -113,19 +112,20 @@ class Scanner:
         entries = self._matcher.entries
         found: list[Candidate] = []
         count = covered = tabled = 0
-        keyed: Confirm | None = None
-        value_start = 0
-        for end, trigger in events:
-            end -= origin  # noqa: PLW2901 here and below: no second name for the place we look at
+        latest: Confirm | None = None
+        value_end, size = 0, len(text)
+        most = self._caps.min_spans + len(text) * self._caps.max_spans_per_kib // 1024
+        for position, trigger in events:
             confirm, word, trailing = entries[trigger]
+            # A trigger may take characters behind its keyword, and zero bytes behind the text.
+            end = min(position - origin - trailing, size)
+            if end <= value_end and confirm is latest:
+                continue  # just found by this recogniser: "account" in "account number" led to the value already
             if not word:
                 if end <= covered:
                     continue  # inside what is settled: nothing it could be called would matter
                 confirm(text, end, found)
             else:
-                end -= trailing  # noqa: PLW2901 the trigger took one character more than the keyword
-                if confirm is keyed and end <= value_start:
-                    continue  # "account number": "account" found the value already
                 around = text[end - word - 1 : end - word] + text[end : end + 1]
                 if not around.isspace() and not _is_whole_word(text, end - word, end):
                     continue
@@ -134,10 +134,12 @@ class Scanner:
                     tabled = table(text, end, found)
             if len(found) > count:
                 count = len(found)
-                value_start, stop, rank, _ = found[-1]
-                keyed = confirm
+                if count > most:
+                    raise CapExceededError("too many identifiers in one text")
+                _, value_end, rank, _ = found[-1]
+                latest = confirm
                 if rank >= _SETTLED:
-                    covered = stop
+                    covered = value_end
         return _in_context(text, found)
 
 

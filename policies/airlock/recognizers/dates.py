@@ -98,6 +98,19 @@ _DAY_BEHIND: Final = re.compile(
 )
 
 
+def _word_before(text: str, floor: int, end: int) -> tuple[int, int]:
+    """Start and end of the word that ends at `end` or before it, and goes on behind it."""
+    word_end = end
+    while word_end > floor and not _is_letter(text[word_end - 1]):
+        word_end -= 1
+    start = word_end
+    while start > floor and _is_letter(text[start - 1]):
+        start -= 1
+    while word_end < len(text) and word_end - start < 16 and _is_letter(text[word_end]):
+        word_end += 1
+    return start, word_end
+
+
 def _is_letter(char: str) -> bool:
     # The vowel signs of Indic scripts are no letters to Python.
     return char.isalpha() or "\u0900" <= char <= "\u0dff"
@@ -110,16 +123,15 @@ _TELLING: Final = re.compile(r"\d{4}|\d(?:st|nd|rd|th)\b")
 def _named(text: str, end: int, found: list[Candidate]) -> None:
     """A month by name, with a day before or behind it, or a year behind it."""
     floor = max(0, end - 32)
-    word_end = end
-    while word_end > floor and not _is_letter(text[word_end - 1]):
-        word_end -= 1
-    start = word_end
-    while start > floor and _is_letter(text[start - 1]):
-        start -= 1
-    while word_end < len(text) and word_end - start < 16 and _is_letter(text[word_end]):
-        word_end += 1
+    start, word_end = _word_before(text, floor, end)
+    if text[start:word_end].lower() not in _MONTHS:
+        start, word_end = _word_before(text, floor, start)  # the trigger saw the beginning of the next word
+        if text[start:word_end].lower() not in _MONTHS:
+            return
     word = text[start:word_end]
-    if word.lower() not in _MONTHS:
+    # "5 may be enough", "may 10 patients": in lower case and with nothing but a small number it says nothing.
+    everyday = word in _EVERYDAY
+    if everyday and not _TELLING.search(text, max(0, start - 9), word_end + 16):
         return
     before = _HAS_DIGIT.search(text, max(0, start - 9), start) and _DAY_BEFORE.search(text, max(0, start - 20), start)
     behind = (_YEAR_BEHIND if before else _DAY_BEHIND).match(text, word_end)
@@ -127,8 +139,7 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
         return
     first = before.start() if before else start
     last = behind.end() if behind else word_end + (text[word_end : word_end + 1] == "." and len(word) < 5)
-    # "5 may be enough", "may 10 patients": in lower case and with nothing but a small number it says nothing.
-    if word in _EVERYDAY and not _TELLING.search(text, first, last):
+    if everyday and not _TELLING.search(text, first, last):
         return
     found.append((first, last, Rank.SHAPE, Label.DATE))
 
@@ -255,7 +266,7 @@ def _ambiguous_triggers() -> tuple[str, ...]:
     months = sorted(_EVERYDAY)
     return (
         *(rf"[^A-Za-z]{word}[.,\n -]{{1,3}}\d" for word in months),
-        *(rf"\d(?:st|nd|rd|th)?[\n ./-](?:of |de )?{word}[\x00-@\[-`{{-\x7f]" for word in months),
+        *(rf"\d(?:st|nd|rd|th)?[\n ./-](?:of |de )?{word}[\x00-@\[-`{{-\x7f][^0-9]" for word in months),
     )
 
 
@@ -264,7 +275,8 @@ RECOGNIZERS: Final = (
         "date-numeric",
         _numeric,
         (
-            r"\b\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
+            r"[^0-9A-Za-z./-]\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
+            r"[^0-9][/-]\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
             r"\b\d{1,2} \d{1,2} (?:18|19|20|21)\d{2}\b",
             r"\b(?:18|19|20|21)\d{2} \d{1,2} \d{1,2}\b",
         ),

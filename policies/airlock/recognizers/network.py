@@ -107,7 +107,7 @@ RECOGNIZERS: Final = (
     Recognizer("url", _url, (r"[A-Za-z0-9]://",)),
     Recognizer("url-www", _www, (r"[^\w./@]www\.",), caseless=True),
     Recognizer("url-path", _host_and_path, tuple(rf"\.{name}/" for name in _TOP_LEVEL.split("|")), caseless=True),
-    Recognizer("ip-v4", _v4, (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b",), digits=True),
+    Recognizer("ip-v4", _v4, (r"[^0-9.]\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b",), digits=True),
     Recognizer(
         "ip-v6",
         _v6,
