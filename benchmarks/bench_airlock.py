@@ -3,7 +3,8 @@
     python benchmarks/bench_airlock.py [--quick]
     AEGIS_PEERS=/path/to/venv python benchmarks/bench_airlock.py    # a venv with presidio-analyzer, no models needed
 
-Dense means one identifier in about 100 characters. Figures are the best of several rounds of user+system time of this process; the machine should be quiet all the same.
+Dense means one identifier in about 100 characters. Figures are the best of several rounds of user+system time of this
+process; the machine should be quiet all the same.
 Budgets: clean <= 8 us/KB, dense <= 60 us/KB, every adversarial 64 KB <= 40 ms, >= 150 x Presidio's patterns.
 """
 
@@ -39,25 +40,27 @@ from policies.model import (
 
 DENSE = """\
 Please summarise the visit of our patient for the referral letter. MRN 74218096, date of birth 04/12/1957, seen on
-March 3, 2024 for worsening dyspnoea on exertion and ankle oedema; weight is up four kilograms since the last visit and
-the jugular venous pressure is raised. She can be reached at (415) 555-0182 or maria.lopez57@example.com after working
-hours. She has a Medicare plan, member ID 1EG4-TE5-MK73, and the pharmacy asks for the SSN 512-44-9021 before it refills
-the furosemide. The echocardiogram from 02/27/2024 shows an ejection fraction of 35 percent with global hypokinesis and
-moderate mitral regurgitation. The pacemaker, serial number PM-482915-QX, was interrogated without findings; the device
-log came from 10.24.118.7 and is attached below for the electrophysiologist. Mail the report to 2217 Alder Creek Drive,
-Sacramento, CA 95814 and keep a copy for our own files. Bill account number 3019-88421-7, as agreed with the family when
-they called. Continue the current medication, repeat the basic metabolic panel next week and ask the dietician to go over
-salt restriction with her once more. Explain in plain words why her ankles swell in the evening and what she should do
-when her weight goes up again by more than two kilograms within a few days of leaving the ward.
+March 3, 2024 for worsening dyspnoea on exertion and ankle oedema; weight is up four kilograms since the last visit
+and the jugular venous pressure is raised. She can be reached at (415) 555-0182 or maria.lopez57@example.com after
+working hours. She has a Medicare plan, member ID 1EG4-TE5-MK73, and the pharmacy asks for the SSN 512-44-9021 before
+it refills the furosemide. The echocardiogram from 02/27/2024 shows an ejection fraction of 35 percent with global
+hypokinesis and moderate mitral regurgitation. The pacemaker, serial number PM-482915-QX, was interrogated without
+findings; the device log came from 10.24.118.7 and is attached below for the electrophysiologist. Mail the report to
+2217 Alder Creek Drive, Sacramento, CA 95814 and keep a copy for our own files. Bill account number 3019-88421-7, as
+agreed with the family when they called. Continue the current medication, repeat the basic metabolic panel next week
+and ask the dietician to go over salt restriction with her once more. Explain in plain words why her ankles swell in
+the evening and what she should do when her weight goes up again by more than two kilograms within a few days of
+leaving the ward.
 """
 CLEAN = """\
-A middle-aged woman presents with several weeks of progressive fatigue, exertional dyspnoea and swelling of both ankles.
-She has a history of hypertension and type 2 diabetes, takes metformin and lisinopril, and does not smoke. On examination
-the jugular venous pressure is raised, there are bibasal crackles and a third heart sound. What is the most likely
-diagnosis, which investigations would you request first, and how would you start treatment while the results are pending?
-Please explain the reasoning behind each step, compare ACE inhibitors with ARNI in this setting, and say when a beta
-blocker should be introduced. List common adverse effects and the monitoring that is needed in the first weeks. Finally,
-write a short explanation in plain language that could be given to a family who has never heard of heart failure before.
+A middle-aged woman presents with several weeks of progressive fatigue, exertional dyspnoea and swelling of both
+ankles. She has a history of hypertension and type 2 diabetes, takes metformin and lisinopril, and does not smoke. On
+examination the jugular venous pressure is raised, there are bibasal crackles and a third heart sound. What is the
+most likely diagnosis, which investigations would you request first, and how would you start treatment while the
+results are pending? Please explain the reasoning behind each step, compare ACE inhibitors with ARNI in this setting,
+and say when a beta blocker should be introduced. List common adverse effects and the monitoring that is needed in the
+first weeks. Finally, write a short explanation in plain language that could be given to a family who has never heard
+of heart failure before.
 """
 SIZES = (512, 2048, 8192, 65536)
 ADVERSARIAL: dict[str, Callable[[int], str]] = {

@@ -8,6 +8,7 @@ from typing import Final
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
 from policies.airlock.memory import Span, SpanMemory
+from policies.airlock.notes import is_clinical_note
 from policies.airlock.recognizers.recognizer import phrases
 from policies.airlock.rehydrate import Restorer, restores
 from policies.airlock.scan import Scanner
@@ -113,6 +114,11 @@ class AirlockRun:
             scanned = self._scanner.scan_all(texts)
         except CapExceededError as error:
             return _deny("aegis_inspection_limit", f"the prompt was not fully inspected: {error}")
+        if self._actions[Label.MEDICAL_RECORD_TEXT] is not Action.ALLOW:
+            scanned = [
+                [Span(0, len(text), Label.MEDICAL_RECORD_TEXT)] if is_clinical_note(text) else spans
+                for text, spans in zip(texts, scanned, strict=True)
+            ]
         if not any(scanned):
             return FORWARD_UNCHANGED
         found = [
