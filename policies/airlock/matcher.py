@@ -30,7 +30,7 @@ it consumed behind the keyword. A plain tuple: it is taken apart for every event
 # A keyword of up to four letters stands within many words ("tel" in "hotel"): the matcher must see its edges.
 _SHORT: Final = 4
 _LEFT: Final = r"[^A-Za-z0-9]"
-_RIGHTS: Final = (r"""[ :#="'._*\t\n,)(/0-9<>;|\]\[-]""", "：")
+_RIGHTS: Final = (r"""[\x00 :#="'._*\t\n,)(/0-9<>;|\]\[-]""", "：")
 
 # What calls for `normalise.normalise`. Bytes of UTF-8: the matcher knows no characters.
 _ODD: Final = (

@@ -7,12 +7,13 @@ from policies.airlock.recognizers.recognizer import either, phrases
 
 SECTIONS: Final = phrases("""
     history of present illness | HPI | past medical history | PMH | past surgical history | PSH | chief complaint |
-    review of systems | ROS | physical exam | physical examination | assessment | assessment and plan | A/P | impression |
-    hospital course | discharge summary | discharge diagnosis | discharge diagnoses | discharge medications |
-    discharge instructions | admission diagnosis | admission diagnoses | medications on admission | allergies |
-    family history | social history | laboratory data | vital signs | operative note | operative report | procedure note |
-    progress note | subjective | objective | plan | motivo de consulta | antecedentes | exploración física | evolución |
-    juicio clínico | diagnóstico | anamnese | befund | epikrise | motif d'hospitalisation | antécédents | examen clinique
+    review of systems | ROS | physical exam | physical examination | assessment | assessment and plan | A/P |
+    impression | hospital course | discharge summary | discharge diagnosis | discharge diagnoses | discharge
+    medications | discharge instructions | admission diagnosis | admission diagnoses | medications on admission |
+    allergies | family history | social history | laboratory data | vital signs | operative note | operative report
+    | procedure note | progress note | subjective | objective | plan | motivo de consulta | antecedentes |
+    exploración física | evolución | juicio clínico | diagnóstico | anamnese | befund | epikrise | motif
+    d'hospitalisation | antécédents | examen clinique
 """)
 """Section headers of the notes that hospitals write."""
 _SECTION: Final = re.compile(

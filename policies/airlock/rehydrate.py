@@ -35,7 +35,7 @@ def restores(channel: Channel, restoration: Restoration) -> bool:
 class Restorer:
     """The state of one channel."""
 
-    __slots__ = ("_before", "_context", "_held", "_permits", "_vault", "restored")
+    __slots__ = ("_before", "_context", "_held", "_permits", "_vault")
 
     def __init__(self, channel: Channel, vault: Vault, restoration: Restoration) -> None:
         self._vault = vault
@@ -50,8 +50,6 @@ class Restorer:
             self._context = LinkContext()
         else:
             self._context = Plain()
-        self.restored = 0
-        """Tokens replaced so far."""
 
     def feed(self, piece: str, *, last: bool) -> str:
         """What may be released after `piece`. `last`: nothing follows, everything is."""
@@ -75,8 +73,6 @@ class Restorer:
             value = context.insert(entry.value) if self._permits is None or self._permits(entry) else None
             if value is None:
                 context.pass_over(written)
-            else:
-                self.restored += 1
             released.append(written if value is None else value)
             done = surface.end
         if not last:

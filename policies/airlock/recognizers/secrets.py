@@ -45,14 +45,14 @@ _CODE_VALUE: Final = re.compile(r"[A-Za-z_][\w.]*[(\[].*|[A-Za-z_]\w*(?:\.[A-Za-
 def _assigned(text: str, end: int, found: list[Candidate]) -> None:
     match = _ASSIGNED.match(text, end)
     if match and not _CODE_VALUE.fullmatch(match["v"]):
-        found.append((match.start("v"), match.start("v") + len(match["v"].rstrip(".!?")), Rank.KEYED, Label.SECRET))
+        found.append((match.start("v"), match.start("v") + len(match["v"].rstrip(".")), Rank.KEYED, Label.SECRET))
 
 
 _BEARER: Final = re.compile(r"[ :]{1,3}(?P<v>[A-Za-z0-9._~+/-]{20,2000}={0,2})(?![A-Za-z0-9])")
 
 
 def _bearer(text: str, end: int, found: list[Candidate]) -> None:
-    match = _BEARER.match(text, end)
+    match = _BEARER.match(text, end - 1)
     if match and any(char.isdigit() for char in match["v"]):
         found.append((*match.span("v"), Rank.KEYED, Label.SECRET))
 
@@ -69,5 +69,5 @@ RECOGNIZERS: Final = (
             密码 | パスワード | 비밀번호
         """),
     ),
-    Recognizer("secret-bearer", _bearer, ("Bearer ", "Basic ", "Bearer:")),
+    Recognizer("secret-bearer", _bearer, ("Bearer[ :]", "Basic ")),
 )
