@@ -196,6 +196,7 @@ class Flusher:
         if batch is not None:
             self._spooled[0] += batch.count
             self.waiting += batch.count
+            self._openings.add(batch.count)
             self._offer(batch)
         self._refill()
         self._set_full()
