@@ -21,6 +21,7 @@ from policies.snapshot import AuditMode
 from settings import Address
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
 from sidecar.audit.auditing import Auditing, spool_path
+from sidecar.audit.flusher import TrailLimits
 from sidecar.config import SidecarConfig
 from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
@@ -81,7 +82,7 @@ class Sidecar:
         data = config.data.expanduser()
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._policies = _policies(config, data, registry, compile_files, place, build)
-        self._auditing = Auditing(spool_path(data, place.index), registry, build=build)
+        self._auditing = Auditing(spool_path(data, place.index), registry, _trail_limits(config), build=build)
         self._draining = asyncio.Event()
         self._listener: Listener
         self._pools: UpstreamPools
@@ -287,6 +288,15 @@ def _limits(config: SidecarConfig) -> Limits:
         stall_timeout=config.stall_timeout,
         inline_body=config.inspect_inline,
         gathered_bodies=config.max_held_bodies,
+    )
+
+
+def _trail_limits(config: SidecarConfig) -> TrailLimits:
+    return TrailLimits(
+        linger=config.audit_linger,
+        max_waiting=config.audit_max_waiting,
+        max_openings=config.audit_max_openings,
+        keep_openings=config.audit_keep_openings,
     )
 
 
