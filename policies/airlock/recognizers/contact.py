@@ -142,7 +142,9 @@ def _announced_phone(text: str, end: int, found: list[Candidate], rank: int) -> 
     if _NUMERIC_DATE.match(text, start):
         return
     if _SEVEN_TO_FIFTEEN.fullmatch(match["v"]):
-        found.append((start, stop, rank, Label.PHONE))
+        # What may stand between keyword and number took the parenthesis that opens an area code.
+        opens = text[start - 1] == "(" and 0 <= match["v"].find(")") < (match["v"] + "(").find("(")
+        found.append((start - opens, stop, rank, Label.PHONE))
 
 
 PHONE_WORDS: Final = phrases("""
