@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,12 +144,13 @@ class Sidecar:
             self._pools = pools = UpstreamPools(
                 tasks, deadlines, self._telemetry, max_connections=config.max_upstream_connections
             )
+            effects = LocalEffects(self._registry)
             services = Services(
                 snapshots=self._policies,
                 planner=Planner(Dialects(), pools.pool),
                 audit=self._auditing.trail,
                 telemetry=self._telemetry,
-                effects=LocalEffects(self._registry),
+                effects=effects,
                 inspector=inspector,
                 limits=_limits(config),
                 peer=config.peer,
@@ -159,7 +160,12 @@ class Sidecar:
             self._listener = listener = Listener(services, deadlines, _connection_limits(config))
             background = [
                 tasks.create_task(work)
-                for work in (deadlines.run(), self._telemetry.run(), self._let_go_of_upstreams(pools))
+                for work in (
+                    deadlines.run(),
+                    self._telemetry.run(),
+                    self._let_go_of_upstreams(pools),
+                    *_sharing_bans(config, effects),
+                )
             ]
             pages = await self._serve_pages(tasks)
             try:
@@ -232,6 +238,15 @@ class Sidecar:
         servers = await pages_on_ports(self._config, self, tasks)
         self.ports.update({name: server.port for name, server in servers.items()})
         return list(servers.values())
+
+
+def _sharing_bans(config: SidecarConfig, effects: LocalEffects) -> Iterable[Coroutine[None, None, None]]:
+    if config.bans_redis:
+        from sidecar.shared_bans import SharedBans  # needs the extra `redis`
+
+        shared = SharedBans(config.bans_redis, effects, _now, lambda: secrets.randbelow(1 << 16) / (1 << 16))
+        effects.on_ban = shared.tell
+        yield shared.run()
 
 
 async def pages_on_ports(config: SidecarConfig, subject: Subject, tasks: asyncio.TaskGroup) -> dict[str, PageServer]:

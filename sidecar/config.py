@@ -1,12 +1,12 @@
 """What a sidecar can be told."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from settings import Address, ByteSize, Finding, Range, Seconds
+from settings import Address, ByteSize, Finding, Range, Seconds, Secret
 
 
 class LogLevel(StrEnum):
@@ -48,6 +48,9 @@ class SidecarConfig:
     under `data`."""
     peer: str = "local"
     """Name under which the application beside this sidecar appears in policies and bans."""
+
+    bans_redis: Secret = field(default="", repr=False)
+    """redis://, rediss:// or unix:// URL over which sidecars and workers share bans; empty: each has its own."""
 
     head_timeout: Seconds = 10.0
     """From the first byte of a request head to its end."""
@@ -94,5 +97,7 @@ class SidecarConfig:
         for name in ("controlplane", "ledger"):
             if getattr(self, name) is not None and self.identity is None:
                 yield Finding("identity", f"is needed to speak to {name}", also=(name,))
+        if self.bans_redis and not self.bans_redis.startswith(("redis://", "rediss://", "unix://")):
+            yield Finding("bans_redis", "expected a redis://, rediss:// or unix:// URL")
         if not self.admin.is_loopback:
             yield Finding("admin", f"must be a loopback address, got {self.admin}")

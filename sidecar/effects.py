@@ -1,12 +1,12 @@
 """Carries out what policies ask for: tells of alerts, keeps bans, remembers dead letters. See `sidecar.ports.Effects`.
 
-Bans are local to this process and end with it; the control plane spreads those that are meant for everybody.
+Bans are local to this process and end with it, unless `shared_bans` spreads them.
 """
 
 import heapq
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +49,8 @@ class LocalEffects:
         self._now = 0
         self.dead_letters: deque[DeadLetterReference] = deque(maxlen=MAX_DEAD_LETTERS)
         """The latest, oldest first."""
+        self.on_ban: Callable[[str, int], None] = _keep_to_ourselves
+        """Called with peer and end (nanoseconds since 1970) of every ban that begins here."""
 
     def carry_out(self, effects: tuple[Effect, ...], exchange: ExchangeId, now: UnixNanos) -> None:
         """Alert, ban, remember. Never blocks."""
@@ -75,6 +77,10 @@ class LocalEffects:
         """Peer -> seconds until its ban ends."""
         return {peer: (until - now) / 1e9 for peer, until in self._until.items() if now < until}
 
+    def learn(self, peer: str, until: int, now: UnixNanos) -> None:
+        """Take over a ban that began elsewhere, for the longest time at most."""
+        self._hold(peer, min(until, now + round(LONGEST_BAN * 1e9)), now)
+
     def _alert(self, alert: Alert, exchange: ExchangeId) -> None:
         self._alerts.add((alert.code, alert.severity.value))
         logger.log(
@@ -84,25 +90,32 @@ class LocalEffects:
         )
 
     def _ban(self, ban: Ban, exchange: ExchangeId, now: UnixNanos) -> None:
-        self._now = now
         self._bans_asked.add((ban.code,))
         # Not a number counts as the longest: comparisons with it are false.
         seconds = ban.seconds if 0 <= ban.seconds <= LONGEST_BAN else 0.0 if ban.seconds < 0 else LONGEST_BAN
         until = now + round(seconds * 1e9)
-        if until <= self._until.get(ban.peer, now):
+        if not self._hold(ban.peer, until, now):
             return
+        self.on_ban(ban.peer, until)
+        logger.warning(
+            "peer banned", extra={"peer": ban.peer, "seconds": seconds, "code": ban.code, "exchange": exchange}
+        )
+
+    def _hold(self, peer: str, until: int, now: UnixNanos) -> bool:
+        """Ban a peer; whether that is news."""
+        self._now = now
+        if until <= self._until.get(peer, now):
+            return False
         self._forget_ended(now)
-        self._until[ban.peer] = until
-        heapq.heappush(self._ends, (until, ban.peer))
+        self._until[peer] = until
+        heapq.heappush(self._ends, (until, peer))
         while len(self._until) > self._max_bans:
             self._forget_first()
         if len(self._ends) > 2 * len(self._until) + 64:
             # A peer that is banned again and again leaves a void entry each time.
             self._ends = [(end, peer) for peer, end in self._until.items()]
             heapq.heapify(self._ends)
-        logger.warning(
-            "peer banned", extra={"peer": ban.peer, "seconds": seconds, "code": ban.code, "exchange": exchange}
-        )
+        return True
 
     def _forget_ended(self, now: UnixNanos) -> None:
         while self._ends and self._ends[0][0] <= now:
@@ -116,3 +129,7 @@ class LocalEffects:
     def _count_banned(self) -> Mapping[Labels, float]:
         now = self._now
         return {(): sum(now < until for until in self._until.copy().values())}
+
+
+def _keep_to_ourselves(_peer: str, _until: int) -> None:
+    """Bans stay in this process."""
