@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import secrets
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import grpc
-import uvicorn
 
 from controlplane.identity.credentials import server_credentials
 from controlplane.identity.identity import Identity
@@ -32,15 +30,13 @@ from controlplane.ledger.records import Records
 from controlplane.ledger.sequencer import Sequencer
 from controlplane.ledger.settling import Settling
 from controlplane.ledger.signed import Signers
+from controlplane.ledger.web import listen, web_server
 from observability.metrics import Registry
-from settings import Address
 
 logger = logging.getLogger(__name__)
 
 _GRACE: Final = 2
 """Seconds for answers that are under way when the node stops."""
-_MAX_READERS: Final = 1024
-"""HTTP connections at a time."""
 GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_concurrent_streams", 100_000),
@@ -53,7 +49,7 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.so_reuseport", 0),
 )
-"""Misspelt options are ignored without a word: a test sends pings and large messages against these."""
+"""Misspelt ones are ignored without a word: tests try what these promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +147,8 @@ class _Parts:
 
 async def _serve(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doors], None], parts: _Parts) -> None:
     ingest_server, grpc_port = _ingest_server(config, parts)
-    sock = _listen(config.http)
-    read_server = _read_server(parts)
+    sock = listen(config.http)
+    read_server = web_server(read_app(parts.storage, parts.log, parts.sequencer, parts.metrics))
     failure: NodeError | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -211,43 +207,6 @@ def _ingest_server(config: LedgerConfig, parts: _Parts) -> tuple[grpc.aio.Server
 
 def _warn_of_certificate(problem: str) -> None:
     logger.error("the certificate on disk cannot be used; the old one stays", extra={"problem": problem})
-
-
-def _listen(address: Address) -> socket.socket:
-    try:
-        return socket.create_server((address.host, address.port), family=_family(address), backlog=512)
-    except OSError as error:
-        raise StartError(f"{address} cannot be listened on: {error.strerror}") from error
-
-
-def _family(address: Address) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
-
-
-def _read_server(parts: _Parts) -> uvicorn.Server:
-    app = read_app(parts.storage, parts.log, parts.sequencer, parts.metrics)
-    return _ReadServer(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_MAX_READERS,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=_GRACE,
-        )
-    )
-
-
-class _ReadServer(uvicorn.Server):
-    """uvicorn without its signal handlers, which it has no other way to leave out: the node decides when to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _first(group: BaseExceptionGroup[NodeError]) -> NodeError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from aegispb.v1 import audit_pb2
+from aegispb.v1 import audit_pb2, audit_pb2_grpc
 
 from controlplane.identity.ca import LOOPBACK, LocalAuthority
 from controlplane.identity.identity import Identity
@@ -92,7 +92,8 @@ async def ending(call: grpc.aio.StreamStreamCall) -> tuple[Code, str]:
 
 
 async def refused(call: grpc.aio.StreamStreamCall, message: audit_pb2.LeafBatch) -> tuple[Code, str]:
-    await call.write(message)
+    with suppress(grpc.aio.AioRpcError):  # it may be refused before it is sent
+        await call.write(message)
     return await ending(call)
 
 
@@ -158,6 +159,31 @@ async def test_batch_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None
             async with stream(node.doors.grpc_port) as call:
                 code, _ = await refused(call, message)
                 assert code is Code.INVALID_ARGUMENT, what
+
+
+async def test_messages_larger_than_grpcs_default_limit_are_read(tmp_path: Path) -> None:
+    """The option is set: 4 MiB and more are refused by us and not by gRPC, beyond 16 MiB the other way round."""
+    async with running(tmp_path / "data") as node:
+        for size, code in ((5 << 20, Code.INVALID_ARGUMENT), (17 << 20, Code.RESOURCE_EXHAUSTED)):
+            async with stream(node.doors.grpc_port) as call:
+                message = audit_pb2.LeafBatch(producer_id=PRODUCER, epoch=1, packed=bytes(size), count=1)
+                assert (await refused(call, message))[0] is code
+
+
+@pytest.mark.slow
+async def test_clients_may_ping_as_often_as_they_are_told_to(tmp_path: Path) -> None:
+    """Pings every 10 s on an idle stream: with gRPC's defaults the server hangs up after 50 s (ENHANCE_YOUR_CALM)."""
+    options = (("grpc.keepalive_time_ms", 10_000), ("grpc.http2.max_pings_without_data", 0))
+    async with running(tmp_path / "data") as node:
+        channel = grpc.aio.insecure_channel(f"localhost:{node.doors.grpc_port}", options=options)
+        async with channel:
+            call = audit_pb2_grpc.AuditIngestStub(channel).Append()
+            await call.write(batch(0, 1))
+            await until(call, 0)
+            await asyncio.sleep(58)
+            await call.write(batch(1, 1))
+            assert (await until(call, 1))[-1].through_seq == 1
+            call.cancel()
 
 
 async def test_one_stream_is_for_one_producer_and_epoch(tmp_path: Path) -> None:

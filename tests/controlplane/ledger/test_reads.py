@@ -1,8 +1,13 @@
 """The HTTP read interface as c2sp.org/tlog-tiles wants it, over a real socket."""
 
+import asyncio
 import gzip
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from controlplane.ledger import web
 from ledger.checkpoint import parse_checkpoint
 from ledger.note import parse_note
 from ledger.policy import parse_policy
@@ -109,3 +114,78 @@ async def test_health_and_metrics_tell_how_far_the_log_is(tmp_path: Path) -> Non
     assert b'"size":7' in health
     assert b"aegis_ledger_size_leaves 7.0" in metrics
     assert b"aegis_ledger_leaves_total 7.0" in metrics
+
+
+# --- strangers ---
+
+
+async def received(node: RunningNode, *sent: bytes) -> bytes:
+    """What comes back on one connection until the node hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.doors.http_port)
+    for part in sent:
+        writer.write(part)
+        with suppress(ConnectionError):
+            await writer.drain()
+    answer = b""
+    with suppress(ConnectionError):
+        while part := await reader.read(65_536):
+            answer += part
+    writer.close()
+    return answer
+
+
+async def test_head_that_never_ends_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Slowloris: a byte now and then keeps a connection for ever, and a thousand of them keep everybody else out.
+    monkeypatch.setattr(web, "HEAD_WITHIN", 0.05)
+    async with running(tmp_path / "data") as node:
+        assert await received(node, b"") == b""
+        assert await received(node, b"GET /checkpoint HTTP/1.1\r\nhost: x\r\nx-slow: ") == b""
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.doors.http_port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET /metr")  # on a connection that was kept
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+
+async def test_head_without_end_in_size_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as node:
+        answer = await received(node, b"GET /checkpoint HTTP/1.1\r\nx: " + b"x" * 100_000)
+
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431")) or answer == b""
+
+
+async def test_answer_that_nobody_reads_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "ANSWER_WITHIN", 0.1)
+    async with running(tmp_path / "data") as node:
+        await fill(node, 4000)
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.doors.http_port, limit=1024)
+        writer.write(b"GET /tile/entries/000 HTTP/1.1\r\nhost: x\r\n\r\n" * 2000)
+        await asyncio.sleep(0.5)
+        received = 0
+        with suppress(ConnectionError):
+            while part := await reader.read(65_536):
+                received += len(part)
+        writer.close()
+        assert received < 2000 * 25_000
+        assert (await node.get("/checkpoint"))[0] == 200
+
+
+async def test_requests_sent_ahead_are_answered_in_order(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as node:
+        await fill(node, 10)
+        answer = await received(
+            node,
+            b"GET /checkpoint HTTP/1.1\r\nhost: x\r\n\r\n" * 2,
+            b"GET /tile/0/000.p/10 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+
+    assert answer.count(b"HTTP/1.1 200") == 3
+
+
+async def test_only_reading_is_possible(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as node:
+        for method in (b"POST", b"PUT", b"DELETE"):
+            request = method + b" /checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            assert (await received(node, request)).startswith(b"HTTP/1.1 405")
