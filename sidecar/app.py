@@ -31,6 +31,7 @@ from sidecar.key_files import read_key, read_or_make_key
 from sidecar.ledger_link import keep_shipping
 from sidecar.listener import ConnectionLimits, Listener
 from sidecar.lkg import LastKnownGoodFile
+from sidecar.memory import give_back_memory
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
 from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
@@ -42,7 +43,7 @@ from sidecar.upstream_pools import UpstreamPools
 POLICY_FILE_EVERY: Final = 2.0
 """Seconds between two looks at the policy files."""
 POOLS_EVERY: Final = 5.0
-"""Seconds between two looks at whether upstreams have gone from the policy."""
+"""Seconds between two looks at whether the policies changed: upstreams may have gone, memory may be free."""
 AUDIT_CLOSE: Final = 5.0
 """Seconds for the last leaves to reach the ledger; after that they wait in the spool for the next start."""
 
@@ -163,7 +164,7 @@ class Sidecar:
                 for work in (
                     deadlines.run(),
                     self._telemetry.run(),
-                    self._let_go_of_upstreams(pools),
+                    self._settle_after_policies(pools),
                     *_sharing_bans(config, effects),
                 )
             ]
@@ -221,7 +222,7 @@ class Sidecar:
         finally:
             following.cancel()
 
-    async def _let_go_of_upstreams(self, pools: UpstreamPools) -> None:
+    async def _settle_after_policies(self, pools: UpstreamPools) -> None:
         seen = None
         while True:
             await asyncio.sleep(POOLS_EVERY)
@@ -229,6 +230,7 @@ class Sidecar:
             if current is not seen and current is not None:
                 seen = current
                 pools.keep_only({route.upstream for route in current.routes})
+                give_back_memory()
 
     async def _serve_pages(self, tasks: asyncio.TaskGroup) -> list[PageServer]:
         if self._place.socket is not None:
