@@ -84,9 +84,8 @@ def documents_of(resources: Resources) -> dict[DocumentKey, Document]:
 
 
 def text_of(key: DocumentKey, resources: Mapping[DocumentKey, pb.Resource]) -> str:
-    """A document as YAML; empty when there is none."""
-    resource = resources.get(key)
-    return render(wire.read(wire.TYPE_URLS[key[0]], resource)) if resource is not None else ""
+    """A document as YAML; empty when there is none. Raises SpecError as `documents_of` does."""
+    return render(documents_of({key: resources[key]})[key]) if key in resources else ""
 
 
 def _resource(document: Document) -> pb.Resource:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from policies.errors import refuse
+
 
 class FirewallMode(StrEnum):
     """What happens to a prompt whose score reaches the threshold."""
@@ -14,12 +16,11 @@ class FirewallMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FirewallConfig:
-    """How much instruction a route tolerates in its texts. Construction raises ValueError."""
+    """How much instruction a route tolerates in its texts. Construction raises ConfigError."""
 
     mode: FirewallMode = FirewallMode.BLOCK
     threshold: float = 1.0
     """Score from which a prompt is suspected. 0.7 is strict, 1.0 is balanced, 1.5 lets single tricks through."""
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.threshold <= 10:
-            raise ValueError("threshold: expected 0.1 to 10")
+        refuse(((not 0.1 <= self.threshold <= 10, "threshold: expected 0.1 to 10"),))

@@ -83,8 +83,6 @@ def _judged(file: str, root: Node, section: str, judge: Callable[[], Any], findi
         return judge()
     except ConfigError as error:
         findings += [_fault(file, root, section, fault) for fault in error.faults]
-    except ValueError as error:
-        findings.append(_fault(file, root, section, str(error)))
     return None
 
 
@@ -153,7 +151,7 @@ def _in_our_words(detail: Mapping[str, Any], model: type[BaseModel], steps: Sequ
             return f"unknown value {_shown(given)}", hint
         case "string_type":
             return f"expected a text, got {_shown(given)}", "put it in quotes" if _is_number(given) else ""
-        case "int_type" | "int_parsing":
+        case "int_type":
             return f"expected a whole number, got {_shown(given)}", ""
         case "bool_type":
             return f"expected true or false, got {_shown(given)}", ""
@@ -166,9 +164,7 @@ def _in_our_words(detail: Mapping[str, Any], model: type[BaseModel], steps: Sequ
 
 def _fault(file: str, root: Node, section: str, fault: str) -> Finding:
     """A fault reads `field: what was expected`; nested fields are joined by dots."""
-    name, colon, message = fault.partition(": ")
-    if not colon or " " in name:
-        name, message = "", fault
+    name, _, message = fault.partition(": ")
     steps = _as_written(root, [section, *filter(None, name.split("."))])
     line, column = _place(root, steps, is_key=False)
     return Finding(file, line, column, ".".join(steps), message)

@@ -216,7 +216,7 @@ _VALUES: Final[Mapping[Kind, type[Any]]] = {
 
 
 def value_of(kind: Kind, name: str, model: BaseModel) -> Any:
-    """The value that a parsed `spec` stands for. Raises ConfigError or ValueError."""
+    """The value that a parsed `spec` stands for. Raises ConfigError."""
     given = _said(model)
     faults: list[str] = []
     for field, value in given.items():

@@ -37,7 +37,6 @@ def findings(
     everything = in_force.keys() | ours.keys() | faulty
     for each in placed:
         found += _dangling(each, everything)
-    found += _dangling_in_force(in_force, ours, everything)
     found += _ambiguous(ours.values(), in_force)
     return found
 
@@ -46,20 +45,6 @@ def _dangling(each: Placed, everything: AbstractSet[DocumentKey]) -> Iterator[Fi
     for field, key in each.document.references():
         if key not in everything:
             yield _finding(each, ("spec", field), f"there is no {key[0]} {key[1]!r}", _closest(key, everything))
-
-
-def _dangling_in_force(
-    in_force: Mapping[DocumentKey, Document],
-    ours: Mapping[DocumentKey, Placed],
-    everything: AbstractSet[DocumentKey],
-) -> Iterator[Finding]:
-    for key, document in in_force.items():
-        if key in ours:
-            continue
-        for field, target in document.references():
-            if target not in everything:
-                message = f"{key[0]} {key[1]!r}, which is in force, needs {target[0]} {target[1]!r}"
-                yield Finding("", 0, 0, f"spec.{field}", message, "keep it, or change the route first")
 
 
 def _ambiguous(ours: Iterable[Placed], in_force: Mapping[DocumentKey, Document]) -> Iterator[Finding]:

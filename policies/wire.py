@@ -113,18 +113,13 @@ def _value(kind: type[Any], message: Any, given: dict[str, Any]) -> Any:
             _take(name, field_type, message, given)
         except ConfigError as error:
             faults += [f"{name}.{fault}" for fault in error.faults]
-        except (ValueError, KeyError):
+        except ValueError:
             faults.append(f"{name}: this build does not know this value")
     missing = [f.name for f in fields(kind) if f.name not in given and _is_required(f)]
     faults += [f"{name}: is missing" for name in missing]
     if faults:
         raise ConfigError(faults)
-    try:
-        return kind(**given)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError([str(error)]) from None
+    return kind(**given)
 
 
 def _take(name: str, field_type: Any, message: Any, given: dict[str, Any]) -> None:

@@ -80,25 +80,6 @@ class LastKnownGoodFile:
         )
 
 
-def open_key(path: Path, fresh: bytes) -> bytes:
-    """The key kept in `path` (0600); `fresh` is kept there if there is none. Raises LastKnownGoodError."""
-    try:
-        scratch = _on_disk(path, fresh)
-        try:
-            # Linked into place whole: a second process finds no file or all of it.
-            path.hardlink_to(scratch)
-        except FileExistsError:
-            pass
-        finally:
-            scratch.unlink()
-        key = path.read_bytes()
-    except OSError as error:
-        raise LastKnownGoodError(f"{path} cannot be used ({error.strerror})") from None
-    if len(key) != KEY_BYTES:
-        raise LastKnownGoodError(f"{path} does not hold a key of {KEY_BYTES} bytes; move it away to start afresh")
-    return key
-
-
 def _on_disk(path: Path, content: bytes) -> Path:
     """A new private file (0600) beside `path` that holds `content` and survives a crash."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from policies.errors import refuse
+
 _REPLACEMENT: Final = "\ufffd"
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 # UAX 9: embeddings, overrides, isolates and marks. They show a text in another order than it is read.
@@ -39,7 +41,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContextRules:
-    """One route's settings. Construction raises ValueError."""
+    """One route's settings. Construction raises ConfigError."""
 
     max_bytes: int = 1 << 20
     """UTF-8 bytes after normalisation."""
@@ -49,9 +51,10 @@ class ContextRules:
     emoji: Presence = Presence.KEEP
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_code_points"):
-            if not 1 <= getattr(self, name) <= 1 << 26:
-                raise ValueError(f"{name}: expected 1 to 67108864")
+        refuse(
+            (not 1 <= getattr(self, name) <= 1 << 26, f"{name}: expected 1 to 67108864")
+            for name in ("max_bytes", "max_code_points")
+        )
 
 
 class ContextFault(StrEnum):

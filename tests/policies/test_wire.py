@@ -125,6 +125,30 @@ def test_unknown_value_of_an_enumeration_is_refused_with_its_field() -> None:
         wire.read(wire.TYPE_URLS[Kind.AIRLOCK], received)
 
 
+def sent(message: Any, name: str = "x") -> discovery_pb2.Resource:
+    body = message.SerializeToString()
+    digest = hashlib.sha256(body)
+    return discovery_pb2.Resource(name=name, body=body, sha256=digest.digest(), version=digest.hexdigest()[:16])
+
+
+def test_every_fault_of_a_body_is_named_nested_ones_too() -> None:
+    route = sent(policy_pb2.Route(prefix="openai/", audit="never"))
+    caps = sent(policy_pb2.AirlockPolicy(caps=policy_pb2.Caps(max_text=0), cache_bytes=10**18))
+
+    with pytest.raises(ConfigError, match=r"audit: this build .*; upstream: is missing; airlock: is missing"):
+        wire.read(wire.TYPE_URLS[Kind.ROUTE], route)
+    with pytest.raises(ConfigError, match=r"caps\.max_text: expected 1 .*; cache_bytes: "):
+        wire.read(wire.TYPE_URLS[Kind.AIRLOCK], caps)
+
+
+def test_name_that_no_document_can_have_is_refused() -> None:
+    resource = wire.resource(example(Kind.AIRLOCK))
+    resource.name = "../x"
+
+    with pytest.raises(ConfigError, match="name: expected"):
+        wire.read(wire.TYPE_URLS[Kind.AIRLOCK], resource)
+
+
 def test_resource_above_a_mebibyte_is_refused_on_both_ends() -> None:
     document = Document("x", AirlockConfig(hint="x" * wire.MAX_BODY))
 

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.backoff import Backoff
-from sidecar.lkg import LastKnownGoodError, LastKnownGoodFile, open_key
+from sidecar.lkg import LastKnownGoodError, LastKnownGoodFile
 
 KEY, NONCE = bytes(range(32)), bytes(12)
 KEPT = lkg_pb2.LastKnownGood(
@@ -96,31 +95,6 @@ def test_crash_before_the_rename_leaves_the_old_file(file: LastKnownGoodFile, pa
     assert file.read() == KEPT
     file.write(KEPT, bytes(11) + b"1")
     assert file.read() == KEPT
-
-
-def test_key_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
-    path = tmp_path / "state/lkg.key"
-
-    first = open_key(path, KEY)
-
-    assert first == KEY == open_key(path, bytes(32))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_workers_that_start_at_once_share_one_key(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda n: open_key(tmp_path / str(n % 2) / "key", bytes([n]) * 32), [0] * 8))
-
-    assert len(keys) == 1
-
-
-def test_truncated_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "lkg.key"
-    path.write_bytes(b"short")
-
-    with pytest.raises(LastKnownGoodError, match="move it away"):
-        open_key(path, KEY)
-    assert path.read_bytes() == b"short"
 
 
 def test_backoff_grows_to_its_cap_and_starts_over() -> None:
