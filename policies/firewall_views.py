@@ -187,7 +187,9 @@ def _decoded(text: str, signs: set[_Disguise]) -> Iterator[tuple[str, str]]:
             decoded.setdefault(disguise, []).append(readable)
     for disguise, parts in decoded.items():
         yield disguise, " ".join(parts)  # one order may be spread over several blobs
-    if _Disguise.PERCENT in signs and (readable := _readable(unquote_to_bytes(text[:budget]))):
+    if _Disguise.PERCENT in signs and (
+        readable := _readable(unquote_to_bytes(text[:budget].encode("utf-8", "replace")))
+    ):
         yield "percent", readable
     if _Disguise.ENTITIES in signs:
         yield "entities", html.unescape(text[:budget])

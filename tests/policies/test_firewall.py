@@ -113,7 +113,16 @@ def test_any_text_is_read_and_the_first_reading_is_the_text_as_it_stands(reader:
 
 @pytest.mark.parametrize(
     "text",
-    ["a1" * 20_000, "a " * 20_000, "%41" * 20_000, "QUJD" * 20_000, "&lt;" * 20_000, "41" * 30_000, "\ud800" * 50],
+    [
+        "a1" * 20_000,
+        "a " * 20_000,
+        "%41" * 20_000,
+        "QUJD" * 20_000,
+        "&lt;" * 20_000,
+        "41" * 30_000,
+        "\ud800" * 50,
+        "%41\ud800&lt;\\u0041",
+    ],
 )
 def test_text_made_to_be_decoded_is_decoded_within_bounds(reader: Reader, text: str) -> None:
     decoded = [view for view in reader.views(text) if view.disguise]
