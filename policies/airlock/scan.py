@@ -28,6 +28,11 @@ _SETTLED: Final = Rank.CHECKED
 
 Events = list[tuple[int, int]]
 
+_EDGES: Final = frozenset(a + b for a in " \n\t\0\"'([{,;|>=" for b in " \n\t\0\"')]},:;.#=|<")
+"""Characters before and behind a keyword that need no second look: it is a word of its own."""
+_DRESSING: Final = " \"'`*_.[]"
+_DELIMITING: Final = frozenset(DELIMITERS + ")\n\"'`*_.]")
+"""Characters that stand behind the keyword if it heads a column; or behind one more."""
 _NOTHING: Final[list[Span]] = []
 """Found in a text that fires no trigger. Nobody changes what a scan returns."""
 
@@ -126,11 +131,12 @@ class Scanner:
                     continue  # inside what is settled: nothing it could be called would matter
                 confirm(text, end, found)
             else:
-                around = text[end - word - 1 : end - word] + text[end : end + 1]
-                if not around.isspace() and not _is_whole_word(text, end - word, end):
+                around = (text[end - word - 1 : end - word] or "\0") + text[end : end + 2]
+                if around[:2] not in _EDGES and not _is_whole_word(text, end - word, end):
                     continue
                 confirm(text, end, found)
-                if end > tabled and _heads_a_column(text, end - word, end):
+                maybe = end > tabled and (around[1:2] in _DELIMITING or around[2:] in _DELIMITING)
+                if maybe and _heads_a_column(text, end - word, end):
                     tabled = table(text, end, found)
             if len(found) > count:
                 count = len(found)
@@ -176,9 +182,6 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
         if after.isascii() and after.isalpha() and not (tail.islower() and after.isupper()):
             return after in "sS" and not text[end + 1 : end + 2].isalpha()
     return True
-
-
-_DRESSING: Final = " \"'`*_.[]"
 
 
 def _heads_a_column(text: str, start: int, end: int) -> bool:

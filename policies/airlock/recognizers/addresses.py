@@ -27,12 +27,20 @@ _SUFFIXES: Final = words("""
     Track Trafficway Trail Trailer Tunnel Turnpike Underpass Union Unions Valley Valleys Via Viaduct View Views Village
     Villages Ville Vista Walk Walks Wall Way Ways Well Wells
 """)
+_STREETS: Final = frozenset(
+    words("""
+    Alley Avenue Ave Boulevard Blvd Circle Cir Court Ct Crescent Cres Drive Dr Expressway Expy Highway Hwy Lane Ln Mews
+    Motorway Parkway Pkwy Pike Place Pl Plaza Road Rd Route Square Sq Street St Streets Terrace Ter Trail Turnpike Way
+""")
+)
+"""Suffixes that little else has. `2007 Bowling Green` is a team, `Friday Night Lights` a film."""
 _SUFFIX: Final = "|".join(_SUFFIXES)
 _PLAIN_SUFFIX: Final = "street|avenue|ave|road|rd|boulevard|blvd|lane|ln|highway|hwy|parkway|pkwy"
 _NUMBER: Final = r"(?<![\w.,/$€£-])\d{1,6}(?:-\d{1,5})?[A-Za-z]?"
 _STREET: Final = re.compile(
     rf"{_NUMBER},? (?:(?:[NSEW]|[NS][EW])\.? )?"
-    rf"(?:(?:[A-Z][\w'’.-]*|\d{{1,3}}(?:st|nd|rd|th)|of|the|de|la) ){{1,4}}{trie(_SUFFIXES)}(?![A-Za-z'’])"
+    r"(?P<name>(?:[A-Z][\w'’.-]*|\d{1,3}(?:st|nd|rd|th)) (?:(?:[A-Z][\w'’.-]*|\d{1,3}(?:st|nd|rd|th)|of|the|de|la) ){0,3})"
+    rf"(?P<suffix>{trie(_SUFFIXES)})(?![A-Za-z'’])"
     r"(?: (?:[NSEW]|[NS][EW])(?![A-Za-z]))?"
 )
 _FLAT: Final = re.compile(r"(?<!\w)(?:Flat|Studio|Apartment|Unit|Suite) \Z")
@@ -47,9 +55,20 @@ _TAIL: Final = re.compile(
 """Unit, town, state and code behind a street."""
 
 
+def _is_something_else(street: re.Match[str]) -> bool:
+    """Whether a number, words and a suffix that is an everyday word are hardly a street."""
+    found = street.groupdict()
+    if not found or found["suffix"] in _STREETS:
+        return False
+    return found["name"].count(" ") > 2 or _YEAR.match(street.group()) is not None
+
+
+_YEAR: Final = re.compile(r"(?:19|20)\d\d ")
+
+
 def _street(text: str, end: int, found: list[Candidate]) -> None:
     match = touching(_STREET, text, end, 90, 8) or touching(_PLAIN_STREET, text, end, 90, 8)
-    if match:
+    if match and not _is_something_else(match):
         start = match.start()
         flat = _FLAT.search(text, max(0, start - 10), start)
         tail = _TAIL.match(text, match.end())
@@ -81,6 +100,7 @@ _GERMAN: Final = words("""
 """Last syllables of street names in German, Dutch and the Scandinavian languages: Hauptstraße 5."""
 _GERMAN_ALONE: Final = frozenset(_GERMAN)
 _WORD_BEFORE: Final = re.compile(r"[A-ZÄÖÜ][\w.-]{1,28} \Z")
+_SPRING: Final = re.compile(r"[A-Z]?[a-z]*ring (?:19|20)\d\d(?!\d)")
 _GERMAN_NUMBER: Final = re.compile(r"\d{1,5}(?: ?[a-z](?!\w))?(?:[-/]\d{1,4})?" + _CODE_AND_TOWN)
 
 
@@ -94,12 +114,12 @@ def _german(text: str, end: int, found: list[Candidate]) -> None:
         before = _WORD_BEFORE.search(text, max(0, start - 30), start)
         start = before.start() if before else start
     number = _GERMAN_NUMBER.match(text, end - 1)
-    if number and text[start].isupper():
+    if number and text[start].isupper() and not _SPRING.match(text, start):
         found.append((start, number.end(), Rank.ENCLOSING, Label.ADDRESS))
 
 
 _ROMANCE: Final = phrases("""
-    rue | avenue | av. | boulevard | bd | chemin | impasse | quai | cours | allée | calle | c/ | c. | avenida | avda |
+    rue | avenue | av. | boulevard | bd | chemin | impasse | quai | cours | allée | calle | c/ | avenida | avda |
     avda. | paseo | plaza | pza. | camino | carretera | ctra. | ronda | alameda | rambla | pasaje | pasadizo | acceso |
     glorieta | cuesta | travesía | callejón | cañada | vial | urbanización | via | viale | piazza | corso | vicolo |
     strada | contrada | borgo | rotonda | rua | travessa | praça | estrada | rodovia | sítio | viela | ulica | ul. | aleja

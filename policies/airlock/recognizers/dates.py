@@ -236,7 +236,7 @@ def _dated(text: str, end: int, found: list[Candidate]) -> None:
 
 
 _AGE: Final = re.compile(
-    r"(?<![\w.,/-])(?:9\d|1[01]\d)(?:[ -]?(?:years?|yrs?)(?:[ -](?:old|of age|young))?|[ -]?y[/ ]?o(?![a-z])|[ -]?y\.o\.|[ -]?yr\.? ?old"
+    r"(?<![\w.,/-])(?:9\d|1[01]\d)(?:[ -]?(?:years?|yrs?)[ -](?:old|of age|young)|[ -]?y[/ ]?o(?![a-z])|[ -]?y\.o\.|[ -]?yr\.? ?old"
     r"|[ -]?(?:años|ans|jahre(?: alt)?|jährige[rnms]?|anni|anos|jaar|lat|yaş(?:ında)?|år|лет|letá|let|rokov|έτη|ετών|tuổi|वर्ष|साल|عاما|سنة))(?!\w)"
     r"|(?<![A-Za-z0-9.,/-])(?:9\d|1[01]\d) ?(?:岁|歳|才|세|살)",
     re.IGNORECASE,

@@ -38,6 +38,7 @@ _FILLER: Final = (
     r"[№º°]|</?[^<>\n]{0,40}>){0,14}+"
 )
 
+_FILLED: Final = re.compile(_FILLER)
 _IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}[-_/. ]{0,1}[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
 _SPACED_DIGITS: Final = r"(?:(?<=\d) (?=\d{1,12}(?![\w./-]\w|%|:))\d{2,12}){0,4}+"
 
@@ -76,28 +77,30 @@ class Keyed:
 
 
 def _confirmation(kind: Keyed) -> Confirm:
-    ahead = re.compile(_FILLER + kind.value).match
+    filler, ahead = _FILLED.match, re.compile(kind.value).match
     label, rank, fewest = kind.label, kind.rank, kind.fewest_digits
     enough, excluded = digit_count(fewest).fullmatch, _NO_IDENTIFIER.fullmatch
     enough_behind = digit_count(max(kind.fewest_digits, 4)) if kind.backwards else None
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        match = ahead(text, end)
+        match = ahead(text, filler(text, end).end())  # type: ignore[union-attr]  # it matches nothing, too
         if match:
             value = match[1]
             start, stop = match.span(1)
-            if value.isdecimal():
-                believed: object = stop - start >= fewest
+            # Right behind the keyword, a letter only makes it a longer word; so does a digit in lower case: sn00ki.
+            if start == end and (value[0].isalpha() or text[end - 1].islower()):
+                believed: object = False
+            elif value.isdecimal():
+                believed = stop - start >= fewest
             else:
-                # A value that begins with a letter right behind the keyword only makes it a longer word.
-                glued = start == end and value[0].isalpha()
-                believed = not glued and enough(value) and not excluded(value)
+                believed = enough(value) and not excluded(value)
             if believed:
                 found.append((start, stop, rank, label))
                 return
         if enough_behind:
             # The keyword's last word, and what leads to it from a value before it: `12345678 (MRN)`, `... is my MRN`.
-            start = 1 + max(text.rfind(" ", max(0, end - 24), end), text.rfind("(", max(0, end - 24), end), end - 25)
+            floor = max(0, end - 24)
+            start = 1 + max(*(text.rfind(edge, floor, end) for edge in " (\n"), floor - 1)
             if text[start - 1 : start] == "(" or text[max(0, start - 8) : start].endswith(_OWNERS):
                 match = _BEHIND.search(text, max(0, start - 60), start)
                 if match and enough_behind.fullmatch(match[1]) and not _NO_IDENTIFIER.fullmatch(match[1]):
@@ -234,7 +237,7 @@ KEYED: Final = (
     Keyed(
         Label.UNIQUE_ID,
         phrases("""
-            episodio | episode | episode no | passport | passport number | passport no | passport # | employee id | employee number | employee no |
+            episodio | episode no | passport | passport number | passport no | passport # | employee id | employee number | employee no |
             employee # | emp id | badge | badge number | badge id | staff id | staff number | personnel number | payroll
             number | student id | student number | student no | student # | matriculation | user id | userid | study id
             | study number | study participant | trial id | site id | participant id | participant number | participant
@@ -317,7 +320,7 @@ KEYED: Final = (
         Label.ZIP_CODE,
         phrases("""
             zip | zip code | zipcode | zip+4 | postal code | postcode | post code | postal | código postal | codigo
-            postal | cp | c.p. | plz | postleitzahl | code postal | cap | cep | kod pocztowy | posta kodu | pin code |
+            postal | cp | c.p. | plz | postleitzahl | code postal | cep | kod pocztowy | posta kodu | pin code |
             pincode | psč | postnummer | 邮编 | 邮政编码 | 郵便番号 | 〒 | 우편번호 | почтовый индекс | индекс | पिन कोड
         """),
         _ZIP,

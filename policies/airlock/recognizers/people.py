@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, phrases
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, phrases, words
 
 TITLES: Final = phrases("""
     Mr | Mrs | Ms | Miss | Mx | Dr | Prof | Professor | Sr | Sra | Srta | Dra | Doña | Dña | Herr | Frau | Mme | Mlle |
@@ -25,148 +25,46 @@ PHRASES: Final = phrases("""
 _CAPITAL: Final = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽА-ЯЁІЇЄΑ-Ω"
 _WORD: Final = rf"(?:[{_CAPITAL}][\w'’]*(?:-[{_CAPITAL}][\w'’]*)*)"
 _PARTICLE: Final = r"(?:van|von|der|den|de|del|della|di|da|do|dos|das|la|le|los|las|bin|ibn|al|el|y|e|ter|zu|af|ap)"
-_NAME: Final = rf"(?P<v>{_WORD}\.?(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_WORD}){{0,3}}(?:[ ][{_CAPITAL}]\.?(?!\w))?)"
+_NAME: Final = rf"(?P<v>(?:{_WORD}|[{_CAPITAL}]\.)(?:[ ](?:{_PARTICLE}[ ]){{0,2}}(?:[{_CAPITAL}]\.|{_WORD})){{0,3}})"
 
 _TITLED: Final = re.compile(rf"\.?[ ]{{1,2}}(?!(?:The|And|Of|In|For|Is|Was|Has|He|She|It|Who|I)\b){_NAME}")
 _SENTENCE_END: Final = re.compile(rf"(?<=[a-zà-ÿ]{{3}})\.\s[{_CAPITAL}]")
 _NO_NAME: Final = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "and",
-        "or",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "is",
-        "was",
-        "has",
-        "had",
-        "who",
-        "what",
-        "when",
-        "where",
-        "how",
-        "why",
-        "this",
-        "that",
-        "these",
-        "those",
-        "it",
-        "he",
-        "she",
-        "they",
-        "we",
-        "you",
-        "i",
-        "not",
-        "no",
-        "yes",
-        "please",
-        "with",
-        "without",
-        "care",
-        "health",
-        "medical",
-        "hospital",
-        "clinic",
-        "center",
-        "centre",
-        "patient",
-        "patients",
-        "name",
-        "id",
-        "number",
-        "date",
-        "phone",
-        "email",
-        "address",
-        "history",
-        "notes",
-        "note",
-        "record",
-        "records",
-        "portal",
-        "education",
-        "safety",
-        "data",
-        "information",
-        "info",
-        "summary",
-        "report",
-        "discharge",
-        "admission",
-        "unit",
-        "services",
-        "service",
-        "department",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "doctor",
-        "nurse",
-        "physician",
-        "test",
-        "type",
-        "none",
-        "unknown",
-        "na",
-        "null",
-        "true",
-        "false",
-        "male",
-        "female",
-        "dob",
-        "mrn",
-        "ssn",
-        "age",
-        "sex",
-        "gender",
-        "presents",
-        "presented",
-        "diagnosis",
-        "treatment",
-        "plan",
-        "assessment",
-    ]
+    words("""
+    the a an and or of in on at to for after before is was has had who what when where how why this that these those it
+    he she they we you i not no yes please with without care health medical hospital clinic center centre patient
+    patients name id number date phone email address history notes note record records portal education safety data
+    information info summary report discharge admission unit services service department office monday tuesday wednesday
+    thursday friday saturday sunday january february march april may june july august september october november
+    december doctor nurse physician test type none unknown na null true false male female dob mrn ssn age sex gender
+    presents presented diagnosis treatment plan assessment
+    un una el la los las se es fue presentamos presenta paciente varón mujer hombre niño niña servicio unidad apartado
+    departamento der die das ein eine herr frau ist le les une est
+""")
+)
+_AFFILIATION: Final = re.compile(
+    r" (?:Servicio|Unidad|Apartado|Departamento|Sección|Hospital|Centro|Clínica|Dept|Department|Division|Office|Clinic)\b"
 )
 
 
 def _named(text: str, start: int, end: int, found: list[Candidate]) -> None:
-    words = text[start:end].split()
-    while words and words[-1].rstrip(".,").lower() in _NO_NAME:
-        end -= len(words.pop())
-        end = start + len(text[start:end].rstrip())
-    if words and words[0].rstrip(".,").lower() not in _NO_NAME:
-        found.append((start, start + len(text[start:end].rstrip(" ,")), Rank.KEYED, Label.NAME))
+    """Appends `text[start:end]` as a name, cut where the sentence ends or the affiliation begins."""
+    for cut in (_SENTENCE_END, _AFFILIATION):
+        match = cut.search(text, start, end)
+        end = match.start() if match else end
+    name = text[start:end].rstrip(" ,")
+    parts = name.split()
+    while parts and parts[-1].rstrip(".,").lower() in _NO_NAME:
+        name = name[: -len(parts.pop())].rstrip(" ,")
+    name = name.removesuffix("'s").removesuffix("’s")
+    if parts and parts[0].rstrip(".,").lower() not in _NO_NAME:
+        found.append((start, start + len(name), Rank.KEYED, Label.NAME))
 
 
 def _titled(text: str, end: int, found: list[Candidate]) -> None:
     match = _TITLED.match(text, end)
     if match:
-        start, stop = match.span("v")
-        cut = _SENTENCE_END.search(text, start, stop)
-        _named(text, start, cut.start() if cut else stop, found)
+        _named(text, *match.span("v"), found)
 
 
 _FIELD: Final = re.compile(
@@ -180,8 +78,7 @@ def _field(text: str, end: int, found: list[Candidate]) -> None:
         start, stop = match.span("v")
         if text[stop - 1] == "." and stop - 2 > start and text[stop - 2].islower():
             stop -= 1
-        cut = _SENTENCE_END.search(text, start, stop)
-        _named(text, start, cut.start() if cut else stop, found)
+        _named(text, start, stop, found)
 
 
 _PHRASE: Final = re.compile(rf"[ ,:]{{1,2}}(?:[\"“])?{_NAME}")
@@ -190,9 +87,7 @@ _PHRASE: Final = re.compile(rf"[ ,:]{{1,2}}(?:[\"“])?{_NAME}")
 def _phrase(text: str, end: int, found: list[Candidate]) -> None:
     match = _PHRASE.match(text, end)
     if match:
-        start, stop = match.span("v")
-        cut = _SENTENCE_END.search(text, start, stop)
-        _named(text, start, cut.start() if cut else stop, found)
+        _named(text, *match.span("v"), found)
 
 
 RECOGNIZERS: Final = (
