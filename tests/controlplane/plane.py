@@ -1,6 +1,7 @@
 """A control plane on loopback, real in everything: sockets, mutual TLS, SQLite."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from controlplane.identity.identity import Identity
 from observability.metrics import Registry
 from policies import wire
 from settings import Address
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at the first use: "Got goaway" lines are no news
 
 FREE = Address("127.0.0.1", 0)
 OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
@@ -107,7 +110,7 @@ class Stream:
         await self.send(hello=pb.Hello(node=pb.Node(id=node, build="test"), types=types))
         return (await self.read()).welcome
 
-    async def read(self, within: float = 10.0) -> pb.Down:
+    async def read(self, within: float = 30.0) -> pb.Down:
         async with asyncio.timeout(within):
             down = await self.call.read()
         assert isinstance(down, pb.Down), "the stream has ended"
@@ -136,7 +139,7 @@ class Stream:
 
     async def status(self) -> grpc.StatusCode:
         """How the stream ended; what is still in it is passed over."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             try:
                 while await self.call.read() is not grpc.aio.EOF:
                     pass
