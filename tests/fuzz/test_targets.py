@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.ledger_seeds import ledger_seeds
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GOLDENS = ROOT / "tests" / "sidecar" / "dialects" / "goldens"
@@ -39,7 +41,12 @@ def write_seeds(folder: Path, prefixes: range) -> None:
 @pytest.mark.parametrize("target", sorted(path.stem for path in HERE.glob("fuzz_*.py")))
 def test_fuzz_target_finds_nothing(target: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris is not installed: .ci/install-fuzz")
-    write_seeds(tmp_path / "seeds", range(8) if target == "fuzz_dialects" else range(0))
+    if target == "fuzz_ledger":
+        (tmp_path / "seeds").mkdir()
+        for number, seed in enumerate(ledger_seeds()):
+            (tmp_path / "seeds" / str(number)).write_bytes(seed)
+    else:
+        write_seeds(tmp_path / "seeds", range(8) if target == "fuzz_dialects" else range(0))
     (tmp_path / "corpus").mkdir()
     limits = [f"-max_total_time={SECONDS}", "-timeout=10", "-rss_limit_mb=1024", "-max_len=16384"]
     words = f"-dict={HERE / 'wire.dict'}"
