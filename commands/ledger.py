@@ -2,19 +2,22 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import uvloop
 
 import settings
-from controlplane.ledger import node
 from controlplane.ledger.config import LedgerConfig
 from controlplane.ledger.errors import NodeError
-from observability.logs import set_up_logging
-from observability.metrics import Registry
+
+if TYPE_CHECKING:
+    from controlplane.ledger.node import Doors
 
 
 @click.group("ledger")
@@ -26,19 +29,18 @@ def command() -> None:
 @settings.options(LedgerConfig, prefix="AEGIS_LEDGER_")
 def run(config: LedgerConfig) -> None:
     """Serve a log until SIGTERM. Prints one line when it is ready."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
+    import uvloop
+
     # Leaves come as thousands of small objects that live for one growth: the default thresholds would look through
     # all of them again and again for cycles that there are none.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    metrics = Registry()
-    undo = set_up_logging(sys.stderr, metrics)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(config, metrics))
+            runner.run(_run(config))
     except NodeError as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        undo()
 
 
 @command.command("init")
@@ -46,6 +48,8 @@ def run(config: LedgerConfig) -> None:
 @click.option("--origin", default="", help="Identity of the log, e.g. forest.example/node-a [default: a random one]")
 def init(data: Path, origin: str) -> None:
     """Make a new, empty log with fresh keys. Never over anything that is there."""
+    from controlplane.ledger import node
+
     try:
         signers = node.initialise(data, origin)
     except NodeError as error:
@@ -55,14 +59,25 @@ def init(data: Path, origin: str) -> None:
         click.echo(f"log {one.key}")
 
 
-async def _run(config: LedgerConfig, metrics: Registry) -> None:
+async def _run(config: LedgerConfig) -> None:
+    from controlplane.ledger import node
+    from observability.logs import set_up_logging
+    from observability.metrics import Registry
+    from observability.process import watch_process
+
+    metrics = Registry()
+    watch_process(metrics, version=version("aegis-mesh"), started_at=time.time_ns() / 1e9)
+    end_logging = set_up_logging(sys.stderr, metrics, level=config.log_level)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await node.run(config, stop, _announce, metrics)
+    try:
+        await node.run(config, stop, _announce, metrics)
+    finally:
+        end_logging()
 
 
-def _announce(doors: node.Doors) -> None:
+def _announce(doors: "Doors") -> None:
     click.echo(
         f"ledger ready: grpc port {doors.grpc_port}, http port {doors.http_port}, {doors.origin}, {doors.size} leaves"
     )

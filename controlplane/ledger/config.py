@@ -2,10 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from settings import Address, ByteSize, Finding, Range, Seconds
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ class LedgerConfig:
     """The same in bytes."""
     drain_timeout: Seconds = 20.0
     """How long leaves that were taken in may take to become durable after SIGTERM."""
+    log_level: LogLevel = LogLevel.INFO
+    """Log lines below this level are dropped."""
 
     def check(self) -> Iterable[Finding]:
         """TLS, or a good reason for none."""

@@ -116,7 +116,7 @@ class ProducerIndex:
                     (placed.length, producer, epoch, placed.first_seq, placed.first_index, producer, epoch),
                 )
                 if not grown.rowcount:
-                    self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (producer, epoch, *placed))
+                    self._db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", (producer, epoch, *placed))
                 if owner:
                     self._db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (producer, owner))
             self._db.execute("UPDATE meta SET value = ? WHERE key = 'size'", (size,))

@@ -15,6 +15,7 @@ from aegispb.v1 import audit_pb2
 
 from controlplane.identity.peer import peer_of
 from controlplane.identity.spiffe import IdentityError, Role
+from controlplane.ledger.errors import NodeError
 from controlplane.ledger.index import Placed, ProducerKey
 from controlplane.ledger.intake import (
     MIN_CREDIT,
@@ -169,7 +170,7 @@ class _Stream:
                     self._sent.clear()
                     await self._sent.wait()
                 await self._intake.room()
-        except (RefusedError, IntakeError, LedgerError) as error:
+        except (RefusedError, IntakeError, LedgerError, NodeError) as error:
             self._end(_status(error, peer))
         finally:
             self._is_read = True
@@ -290,7 +291,7 @@ def unpack(batch: audit_pb2.LeafBatch) -> tuple[list[bytes], list[bytes]]:
     return entries, [sha256(b"\x00" + entry[2:]).digest() for entry in entries]  # RFC 6962 section 2.1
 
 
-def _status(error: RefusedError | IntakeError | LedgerError, peer: str) -> RefusedError:
+def _status(error: RefusedError | IntakeError | LedgerError | NodeError, peer: str) -> RefusedError:
     match error:
         case RefusedError():
             return error
@@ -302,5 +303,8 @@ def _status(error: RefusedError | IntakeError | LedgerError, peer: str) -> Refus
         case NotOwnerError():
             logger.error("a producer id was used by another peer", extra={"peer": peer})
             return RefusedError(Code.PERMISSION_DENIED, str(error))
+        case NodeError():
+            logger.error("a producer cannot be answered", extra={"peer": peer, "reason": str(error)})
+            return RefusedError(Code.UNAVAILABLE, "the log cannot be read now")
         case _:
             return RefusedError(Code.INVALID_ARGUMENT, str(error))

@@ -17,6 +17,7 @@ from controlplane.identity.identity import Identity
 from controlplane.identity.spiffe import IdentityError
 from controlplane.ledger import keys
 from controlplane.ledger.backends import posix
+from controlplane.ledger.backends.files import storage_errors
 from controlplane.ledger.backends.posix import PosixStorage
 from controlplane.ledger.config import LedgerConfig
 from controlplane.ledger.errors import DrainError, FatalError, NodeError, NoLogError, StartError
@@ -94,7 +95,9 @@ def initialise(root: Path, origin: str) -> Signers:
 
 
 def _open_or_make(config: LedgerConfig) -> Signers:
-    if not config.data.exists() or not any(config.data.iterdir()):
+    with storage_errors():
+        is_vacant = not config.data.exists() or not any(config.data.iterdir())
+    if is_vacant:
         if not config.init_if_missing:
             raise NoLogError(f"there is no log in {config.data}; `aegis ledger init --data {config.data}` makes one")
         signers = initialise(config.data, config.origin)

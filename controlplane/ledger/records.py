@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
-from controlplane.ledger.errors import DamagedLogError
+from controlplane.ledger.errors import DamagedLogError, FatalError
 from controlplane.ledger.index import Placed, ProducerIndex, ProducerKey, Recorded
 from controlplane.ledger.intake import RewrittenError
 from controlplane.ledger.ports import Backend
@@ -61,9 +62,9 @@ class Records:
         """
         runs = await self._in_thread(self._index.placed, key, first_seq, first_seq + len(hashes))
         for run in runs:
-            for at in range(run.length):
-                seq = run.first_seq + at
-                if await self._leaf_hash(run.first_index + at, size) != hashes[seq - first_seq]:
+            recorded = await self._leaf_hashes(run.first_index, run.length, size)
+            for seq, recorded_hash in enumerate(recorded, run.first_seq):
+                if recorded_hash != hashes[seq - first_seq]:
                     raise RewrittenError(seq)
         return runs
 
@@ -91,16 +92,25 @@ class Records:
                 raise DamagedLogError(f"{bundle.path}: {error}") from None
         return entries[start % WIDTH : start % WIDTH + end - start]
 
-    async def _leaf_hash(self, index: int, size: int) -> bytes:
-        number, slot = divmod(index, WIDTH)
-        tile = Tile(0, number, width_at(size, 0, number))
-        data = await self._backend.get(tile.path)
-        if data is None:
-            raise DamagedLogError(f"{tile.path} is missing")
-        return parse_tile(tile, data)[slot]
+    async def _leaf_hashes(self, first: int, count: int, size: int) -> list[bytes]:
+        hashes = list[bytes]()
+        for number in range(first // WIDTH, -(-(first + count) // WIDTH)):
+            tile = Tile(0, number, width_at(size, 0, number))
+            data = await self._backend.get(tile.path)
+            if data is None:
+                raise DamagedLogError(f"{tile.path} is missing")
+            try:
+                hashes += parse_tile(tile, data)
+            except LedgerError as error:
+                raise DamagedLogError(str(error)) from None
+        return hashes[first % WIDTH : first % WIDTH + count]
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        except sqlite3.Error as error:
+            # It is rebuilt from the log on the next start; without it duplicates could not be told.
+            raise FatalError(f"the index of producers cannot be used: {error}") from error
 
 
 def _runs(entries: Sequence[bytes], first_index: int) -> list[Recorded]:

@@ -186,6 +186,18 @@ async def test_clients_may_ping_as_often_as_they_are_told_to(tmp_path: Path) -> 
             call.cancel()
 
 
+async def test_log_that_cannot_be_read_is_a_reason_to_come_back_later(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as node:
+        async with stream(node.doors.grpc_port) as call:
+            await call.write(batch(0, 5))
+            await until(call, 4)
+        (tmp_path / "data/log/tile/0/000.p/5").unlink()
+        async with stream(node.doors.grpc_port) as call:
+            code, details = await refused(call, batch(0, 5))
+
+    assert (code, details) == (Code.UNAVAILABLE, "the log cannot be read now")
+
+
 async def test_one_stream_is_for_one_producer_and_epoch(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as node, stream(node.doors.grpc_port) as call:
         await call.write(batch(0, 5))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.ledger.errors import DamagedLogError
+from controlplane.ledger.errors import DamagedLogError, FatalError
 from controlplane.ledger.index import Placed, ProducerIndex, ProducerKey, Recorded
 from controlplane.ledger.intake import RewrittenError
 from controlplane.ledger.records import Records
@@ -144,8 +144,22 @@ async def test_missing_or_malformed_entries_stop_the_rebuilding(path: Path) -> N
     del storage.objects["tile/entries/000.p/2"]
     with pytest.raises(DamagedLogError, match="missing"):
         await records.catch_up(2)
-    del storage.objects["tile/0/000.p/2"]
     await records.record([Recorded(KEY, "", Placed(0, 2, 0))], 2)
+    storage.objects["tile/0/000.p/2"] += b"x"
+    with pytest.raises(DamagedLogError, match="65"):
+        await records.placed(KEY, 0, [b""], 2)
+    del storage.objects["tile/0/000.p/2"]
     with pytest.raises(DamagedLogError, match="missing"):
         await records.placed(KEY, 0, [b""], 2)
+    records.close()
+
+
+async def test_index_that_cannot_be_written_stops_the_node(path: Path) -> None:
+    records = Records(ProducerIndex(path, ORIGIN), new_storage())
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE runs")
+    other.close()
+
+    with pytest.raises(FatalError, match="index"):
+        await records.record([Recorded(KEY, "", Placed(0, 2, 0))], 2)
     records.close()
