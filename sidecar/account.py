@@ -1,8 +1,8 @@
 """What one exchange leaves behind: an entry for the audit trail and a record for telemetry. No text, no keys."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from observability.record import ExchangeRecord
 from policies.model import ExchangeId, ResultCode, UnixNanos
@@ -13,6 +13,8 @@ from sidecar.ports import AuditEntry
 NOTHING_FOUND: Final[Mapping[str, int]] = {}
 _NOTHING_PASSED: Final = bytes(32)
 _NOTHING_SEEN: Final = Observed()
+# Half the price of calling the named tuple, twice an exchange. Types and order are tests' business.
+_new: Final[Callable[..., Any]] = tuple.__new__
 
 
 class Account:
@@ -51,9 +53,8 @@ class Account:
         self.task = 0
         self.findings = NOTHING_FOUND
 
-    def sent(self, now: UnixNanos, body: bytes) -> None:
-        """The request, or the beginning of it, left the pod; nothing of an answer is there."""
-        self.sent_at = now
+    def sent_begins(self, body: bytes) -> None:
+        """The beginning of a body leaves the pod; nothing of an answer is there."""
         self._request_hash = hashlib.sha256(body)
         self._response_hash = None
         self.status = self.response_bytes = 0
@@ -78,7 +79,7 @@ class Account:
 
     def entry(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> AuditEntry:
         """For the audit trail."""
-        return AuditEntry(
+        entry = (
             exchange,
             plan.dialect.name,
             plan.route_name,
@@ -92,6 +93,8 @@ class Account:
             _NOTHING_PASSED if self._response_hash is None else self._response_hash.digest(),
             self.findings,
         )
+        made: AuditEntry = _new(AuditEntry, entry)
+        return made
 
     def record(
         self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos, observed: Observed | None
@@ -99,7 +102,7 @@ class Account:
         """For telemetry."""
         seen = observed or _NOTHING_SEEN
         dialect = plan.dialect
-        return ExchangeRecord(
+        record = (
             exchange,
             plan.route_name,
             dialect.name,
@@ -126,3 +129,5 @@ class Account:
             plan.server_address,
             plan.server_port,
         )
+        made: ExchangeRecord = _new(ExchangeRecord, record)
+        return made

@@ -17,24 +17,18 @@ of the answer, the wheel (deadlines.py) of time. `flush` ends every telling, so 
 What may end an exchange at any moment stands at the end: the client goes away, the upstream fails, time runs out.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from policies.model import Channel, ChannelKind, Decoy, Deny, Effect, Forward, ResultCode, identifiers
-from policies.pipeline import PipelineRun
+from policies.model import Decoy, Deny, Effect, Forward, ResultCode
 from sidecar.account import Account
-from sidecar.answer_guard import AnswerGuard
-from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
-from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
+from sidecar.answering import Answering
+from sidecar.codecs.http1_delivery import Delivery
 from sidecar.codecs.http1_errors import BadRequestError
-from sidecar.codecs.http1_head import CHUNKED, UNTIL_CLOSE, AnswerHead, RequestHead
-from sidecar.dialects.cited import CitedDocuments
+from sidecar.codecs.http1_head import AnswerHead, RequestHead
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
-from sidecar.gathered import GatheredBody
 from sidecar.inspection import Inspected, inspect
 from sidecar.plan import Plan
-from sidecar.reading import Reading
 from sidecar.refusals import (
     BANNED,
     BODY_TIMEOUT,
@@ -51,20 +45,17 @@ from sidecar.refusals import (
     too_large,
     upstream_refusal,
 )
+from sidecar.sending import BODY_METHODS, Sending
 from sidecar.services import Services
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import UpstreamError
 
 SHORT_BODY: Final = 64 * 1024
 """Bytes of a refused request that are read out so that its connection can live on."""
-ONE_WRITE: Final = 64 * 1024
-"""Bytes up to which copying a body behind its head is cheaper than a second write."""
-
 ASKED_AGAIN: Final = 5
 """How often a model is asked again at most, whatever a policy wants: each time is paid for."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Client(Protocol):
@@ -91,33 +82,25 @@ class ExchangeRun:
 
     __slots__ = (
         "_account",
+        "_answering",
         "_asks_again",
-        "_body",
-        "_cited",
         "_client",
         "_connection",
         "_deadline",
         "_delivery",
         "_effects",
-        "_guard",
         "_head",
-        "_holds_head",
+        "_inspected",
         "_inspects",
         "_is_asking",
-        "_kept",
-        "_length",
         "_moved_at",
         "_over",
         "_plan",
-        "_policies",
-        "_reading",
-        "_redacted",
         "_refusal",
-        "_request_is_whole",
         "_reserved",
+        "_sending",
         "_services",
         "_stalled_at",
-        "_stream_head",
         "_times_asked_again",
         "_was_sent_again",
         "id",
@@ -128,48 +111,33 @@ class ExchangeRun:
         self._client = client
         self._account = account = Account(services.now())
         self.id = services.new_id(account.started_at)
+        self._head: RequestHead
         self._plan = services.planner.nowhere
         self._delivery: Delivery
         self._over = False
 
-        self._head: RequestHead
-        self._length = 0
-        """Of the body, or CHUNKED."""
-        self._inspects = False
-        """Whether the body is read whole before anything leaves."""
+        self._sending: Sending
+        """The request on its way out; there is one unless the bytes were none."""
         self._refusal: Refusal | None = None
         """Why it will be refused once its short body was read."""
-        self._body = GatheredBody()
-        """What was not handed on yet."""
+        self._inspects = False
+        """Whether the body is read whole before anything leaves."""
         self._reserved = 0
         """Bytes of the bound on all held bodies that are ours, if it is inspected."""
-        self._request_is_whole = False
-        self._policies: PipelineRun | None = None
-        self._cited: CitedDocuments | None = None
-        """What the answer needs to cite the prompt as it came."""
-        self._redacted = 0
-        """How many identifiers were taken out."""
+        self._inspected: Inspected | None = None
+        """What the policies made of it."""
         self._effects: tuple[Effect, ...] = ()
 
         self._connection: UpstreamConnection | None = None
         """Ours while an answer is due."""
         self._is_asking = False
         """Whether a connection was requested from the pool."""
-        self._kept: bytes | None = None
-        """The whole body for the upstream, for as long as it may have to be sent once more."""
         self._was_sent_again = False
-        self._times_asked_again = 0
+        self._answering: Answering | None = None
+        """The answer on its way back, from its head on."""
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
-
-        self._reading: Reading | None = None
-        """Reads the answer for policies and metrics; None: it passes unread."""
-        self._guard: AnswerGuard | None = None
-        """Stands before an answer that must prove itself."""
-        self._stream_head: AnswerHead | None = None
-        """The answer's head if it is a stream."""
-        self._holds_head = False
-        """Whether the head waits for what the answer turns out to be."""
+        self._times_asked_again = 0
 
         self._moved_at = self._deadline = services.clock()
         self._stalled_at: float | None = None
@@ -181,22 +149,21 @@ class ExchangeRun:
         """A request began."""
         services = self._services
         snapshot = services.snapshots.current
-        plan = head.plan
-        if not isinstance(plan, Plan) or plan.snapshot is not snapshot:
+        plan: Plan | None = head.plan
+        if plan is None or plan.snapshot is not snapshot:
             plan = head.plan = services.planner.plan(head, snapshot)
-        self._plan = plan
         self._head = head
-        self._length = length
+        self._plan = plan
         self._deadline += plan.total_timeout
-        self._inspects = plan.inspects and (length != 0 or head.method in _BODY_METHODS)
-        to_head = head.method == "HEAD"
-        self._delivery = Delivery(is_http11=head.is_http11, to_head=to_head, keep_alive=head.keep_alive)
+        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
+        self._sending = Sending(head, length, plan, self._account)
+        self._inspects = plan.inspects and (length != 0 or head.method in BODY_METHODS)
         self._refusal = plan.refusal or self._refusal_of_the_moment(plan, length)
         if self._refusal is not None:
             if head.expects_continue or length > SHORT_BODY:
                 self._refuse(self._refusal)
             return
-        self._account.trace(*services.telemetry.trace(traceparent.decode("ascii")))
+        self._account.traceparent, self._account.parent_span = services.telemetry.trace(traceparent.decode("ascii"))
         if head.expects_continue and length:
             self._client.send(_CONTINUE)
 
@@ -210,43 +177,46 @@ class ExchangeRun:
 
     def request_body(self, data: bytes) -> None:
         """Some of the body came."""
-        if self._over:
-            return
-        account = self._account
-        account.request_bytes += len(data)
-        if self._refusal is not None:
-            if account.request_bytes > SHORT_BODY:
-                self._refuse(self._refusal)
-        elif account.request_bytes > self._plan.max_body:
-            self._refuse(too_large(self._plan.max_body))
-        elif self._inspects and not self._services.bodies.take(len(data)):
-            self._refuse(OVERLOADED)
-        else:
-            self._reserved += len(data)
-            self._body.append(data)
+        if not self._over and self._may_hold(data):
+            self._sending.hold(data)
 
-    def request_end(self) -> None:
+    def request_end(self, data: bytes) -> None:
         """The request is whole."""
-        if self._over:
+        if self._over or not self._may_hold(data):
             return
-        self._request_is_whole = True
+        body = self._sending.end(data)
         if self._refusal is not None:
             self._refuse(self._refusal)
         elif self._inspects:
-            self._inspect(self._body.take())
-        elif not self._is_asking:
-            self._kept = self._body.take()
+            self._inspect(body)
+        elif self._is_asking:
+            self._sending.hold(body)
+        else:
+            self._sending.whole = body
             self._ask()
 
+    def _may_hold(self, data: bytes) -> bool:
+        """Counts what came against every bound. False: the exchange was ended for it."""
+        size = self._account.request_bytes = self._account.request_bytes + len(data)
+        if self._refusal is not None:
+            refusal = self._refusal if size > SHORT_BODY else None
+        elif size > self._plan.max_body:
+            refusal = too_large(self._plan.max_body)
+        elif self._inspects and not self._services.bodies.take(len(data)):
+            refusal = OVERLOADED
+        else:
+            self._reserved += len(data)
+            return True
+        if refusal is not None:
+            self._refuse(refusal)
+        return refusal is None
+
     def request_flush(self) -> None:
-        """More came of a request that is not whole. Where no policy reads it, it goes onward."""
-        if self._over or self._kept is not None:
-            return
-        self._moved_at = self._services.clock()
-        if self._inspects or self._refusal is not None:
+        """All that came at once was told. What is not whole and no policy reads goes onward."""
+        if self._over or self._inspects or self._refusal is not None or self._sending.whole is not None:
             return
         if self._connection is not None:
-            self._stream_onward(self._connection)
+            self._sending.go_on(self._connection)
         elif not self._is_asking:
             self._ask()
 
@@ -266,22 +236,16 @@ class ExchangeRun:
         if inspected is None:
             self._refuse(INTERNAL)
             return
-        account = self._account
+        account, verdict = self._account, inspected.verdict
+        self._inspected = inspected
+        self._effects = verdict.effects
         account.model = inspected.model
         account.stream = inspected.stream
         account.findings = inspected.findings
-        self._policies = inspected.policies
-        self._cited = inspected.cited
-        verdict = inspected.verdict
-        self._effects = verdict.effects
         match verdict:
             case Forward():
                 account.task = verdict.task
-                if verdict.guards_answer:
-                    self._guard = AnswerGuard()
-                if verdict.edits:
-                    self._redacted = identifiers(account.findings)
-                self._kept = inspected.body
+                self._sending.whole = inspected.body
                 self._ask()
             case Deny():
                 self._refuse(Refusal(verdict.result, verdict.status, verdict.code, verdict.message))
@@ -309,44 +273,14 @@ class ExchangeRun:
         """Here is a connection for the request. False if it is not needed any more."""
         if self._over:
             return False
-        if self._kept is None and self._request_is_whole:
-            self._kept = self._body.take()
-        body = self._body.take() if self._kept is None else self._kept
-        self._account.sent(self._services.now(), body)
         self._connection = connection
-        head = self._head_for_upstream()
-        if self._kept is None and self._length == CHUNKED and body:
-            body = chunk(body)
-        is_short = len(body) <= ONE_WRITE
-        connection.serve(self, head + body if is_short else head, to_head=self._head.method == "HEAD")
-        if not is_short:
-            connection.write(body)
+        self._account.sent_at = self._services.now()
+        self._sending.begin(self, connection)
         return True
-
-    def _head_for_upstream(self) -> bytes:
-        plan, account = self._plan, self._account
-        head = plan.traced_head if account.parent_span else plan.head
-        if account.traceparent:
-            head += f"traceparent: {account.traceparent}\r\n".encode("ascii")
-        size = self._length if self._kept is None else len(self._kept)
-        if size == CHUNKED:
-            return head + b"transfer-encoding: chunked\r\n\r\n"
-        if size or self._head.method in _BODY_METHODS:
-            return b"%bcontent-length: %d\r\n\r\n" % (head, size)
-        return head + b"\r\n"
-
-    def _stream_onward(self, connection: UpstreamConnection) -> None:
-        """Hand on what came since."""
-        body = self._body.take()
-        self._account.sent_more(body)
-        if self._length == CHUNKED:
-            body = chunk(body) if body else b""
-            body += LAST_CHUNK if self._request_is_whole else b""
-        connection.write(body)
 
     def upstream_full(self) -> None:
         """The upstream takes the request slowly."""
-        if not self._request_is_whole:
+        if not self._sending.is_whole:
             self._client.pause()
 
     def upstream_drained(self) -> None:
@@ -362,92 +296,54 @@ class ExchangeRun:
             self._client.send(head.rendered + b"\r\n")
 
     def answer_head(self, head: AnswerHead, length: int) -> None:
-        """The answer began. Decides who reads it and which length can be promised."""
+        """The answer began."""
         if self._over:
             return
         self._account.status = head.status
-        policies = self._policies
-        rendered = head.rendered
-        size = length if length >= 0 else UNKNOWN
-        if head.status in {204, 304}:
-            size = NO_BODY
-        elif policies is not None and self._head.method != "HEAD":
-            restores = policies.rewrites_answer
-            if restores or not head.content_encoding:
-                restore = self._restore if restores else None
-                try:
-                    by_close = length == UNTIL_CLOSE
-                    self._reading = Reading(self._plan.dialect, head, restore, self._cited, ends_by_close=by_close)
-                except MalformedAnswerError as error:
-                    self._refuse(malformed_answer(error))
-                    return
-                rendered = self._reading.rendered
-            if self._reading is not None and (restores or head.status >= 400):  # an error loses the keys it quotes
-                size = UNKNOWN
-                self._holds_head = not head.is_stream
-        if head.is_stream:
-            self._stream_head = head
-        self._delivery.head(rendered + self._own_fields(), size)
+        self._answering = answering = Answering(self._plan, self._delivery, self._services.now)
+        try:
+            answering.begin(head, length, self._own_fields(), self._inspected)
+        except MalformedAnswerError as error:
+            self._refuse(malformed_answer(error))
 
     def _own_fields(self) -> bytes:
-        own = f"x-aegis-request-id: {self.id}\r\n"
-        if self._redacted:  # who only ever sees restored values should know that something was taken out
-            own += f"x-aegis-redacted: {self._redacted}\r\n"
-        return own.encode("ascii")
-
-    def _restore(self, channel: Channel, piece: str, last: bool) -> str | Deny:
-        assert self._policies is not None  # noqa: S101 only their answers are restored
-        released = self._policies.response(channel, piece, self._services.now(), last=last)
-        if self._guard is not None:
-            self._guard.note(channel, released)
-        return released
+        if self._inspected is None or not self._inspected.redacted:
+            return b"x-aegis-request-id: %b\r\n" % self.id.encode("ascii")
+        # Who only ever sees restored values should know that something was taken out.
+        return f"x-aegis-request-id: {self.id}\r\nx-aegis-redacted: {self._inspected.redacted}\r\n".encode("ascii")
 
     def answer_body(self, data: bytes) -> None:
         """Some of the answer came."""
-        if self._over or self._asks_again:
+        answering = self._answering
+        if answering is None or self._over or self._asks_again:
             return
         self._account.received(data)
-        if self._reading is None:
-            self._delivery.body(data)
-        else:
-            self._read(self._reading.feed, data)
-
-    def answer_end(self) -> None:
-        """The answer is whole, and its connection the pool's again."""
-        connection, self._connection = self._connection, None
-        if connection is None or self._over:
-            return
-        if not self._request_is_whole:
-            connection.abandon()  # it answered early and would take the rest for another request
-            self._delivery.keep_alive = False
-        elif self._stalled_at is not None:
-            connection.resume()
-        if self._reading is not None:
-            self._read(self._reading.close)
-        self._prove_text()
-        self._delivery.end()
-
-    def _prove_text(self) -> None:
-        """An answer that had no text (a tool call, a filtered choice) is judged as one whose text is empty."""
-        guard = self._guard
-        if guard is None or guard.saw_text or self._over or self._asks_again or self._account.status >= 400:
-            return
-        judged = self._restore(Channel(ChannelKind.TEXT, 0), "", last=True)
-        if isinstance(judged, Deny):
-            self._answer_refused(judged)
-
-    def _read(self, read: Callable[..., bytes], *data: bytes) -> None:
         try:
-            released = read(*data)
+            answering.feed(data)
         except AnswerRefusedError as error:
             self._answer_refused(error.deny)
         except MalformedAnswerError as error:
             self._refuse(malformed_answer(error))
-        else:
-            if released:
-                self._delivery.body(released)
-                if self._guard is not None:
-                    self._guard.waits(len(released))
+
+    def answer_end(self, data: bytes) -> None:
+        """The answer is whole, and its connection the pool's again."""
+        if data:
+            self.answer_body(data)
+        answering = self._answering
+        connection, self._connection = self._connection, None
+        if answering is None or connection is None or self._over:
+            return
+        if not self._sending.is_whole:
+            connection.abandon()  # it answered early and would take the rest for another request
+            self._delivery.keep_alive = False
+        elif self._stalled_at is not None:
+            connection.resume()
+        try:
+            answering.end()
+        except AnswerRefusedError as error:
+            self._answer_refused(error.deny)
+        except MalformedAnswerError as error:
+            self._refuse(malformed_answer(error))
 
     def _answer_refused(self, deny: Deny) -> None:
         """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
@@ -463,22 +359,19 @@ class ExchangeRun:
         """All that came at once was told. What may leave does so in one write."""
         if self._asks_again:
             self._begin_anew()
-        if self._over or not self._account.status:
+        answering = self._answering
+        if self._over or answering is None or not answering.may_leave:
             return
-        delivery = self._delivery
-        if self._guard is not None and self._guard.is_shut and not delivery.ended and self._account.status < 400:
-            return
-        if delivery.has_news or not (self._holds_head or delivery.begun):
-            self._deliver()
-        if delivery.ended:
-            self._finish(self._result())
+        self._deliver()
+        if self._delivery.ended:
+            self._finish(answering.result)
 
     def _begin_anew(self) -> None:
-        assert self._policies is not None  # noqa: S101 only a policy asks for it
+        assert self._inspected is not None  # noqa: S101 only a policy asks for it
+        assert self._inspected.policies is not None  # noqa: S101 only a policy asks for it
         self._asks_again = False
-        self._reading = self._stream_head = None
-        self._guard = AnswerGuard() if self._guard is not None else None
-        self._policies.restart()
+        self._answering = None
+        self._inspected.policies.restart()
         self._ask()
 
     def _deliver(self) -> None:
@@ -488,13 +381,6 @@ class ExchangeRun:
         if not account.first_chunk_at and delivery.has_news:
             account.first_chunk_at = self._services.now()
         self._client.send(delivery.take())
-
-    def _result(self) -> ResultCode:
-        if self._account.status >= 400:
-            return ResultCode.UPSTREAM_REFUSED
-        if self._reading is not None and self._reading.observed.upstream_error:
-            return ResultCode.UPSTREAM_FAILED
-        return ResultCode.FORWARDED
 
     # --- what may end it at any moment ---
 
@@ -529,7 +415,7 @@ class ExchangeRun:
     def _may_send_again(self, connection: UpstreamConnection) -> bool:
         # RFC 9110 section 9.2.2: a POST is not repeated unless it is known that it was not acted upon. A prompt sent
         # twice is paid for twice.
-        if self._account.status or self._was_sent_again or self._kept is None:
+        if self._answering is not None or self._was_sent_again or self._sending.whole is None:
             return False
         return connection.has_accepted_nothing
 
@@ -553,7 +439,7 @@ class ExchangeRun:
             due, refusal = self._deadline, DEADLINE
         elif self._stalled_at is not None:
             due, refusal = self._stalled_at + limits.stall_timeout, STALLED
-        elif not self._request_is_whole:
+        elif not self._sending.is_whole:
             due, refusal = self._moved_at + limits.body_timeout, BODY_TIMEOUT
         elif self._connection is not None:
             due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, UPSTREAM_IDLE
@@ -574,8 +460,8 @@ class ExchangeRun:
             body = self._plan.dialect.error(refusal.status, refusal.code, refusal.message, self.id)
             delivery.head(error_head(refusal, self.id), len(body))
             delivery.body(body)
-            delivery.keep_alive = delivery.keep_alive and self._request_is_whole
-        elif event := self._error_event(refusal):
+            delivery.keep_alive = delivery.keep_alive and self._sending.is_whole
+        elif event := self._answering.error_event(refusal.code, refusal.message) if self._answering else b"":
             delivery.body(event)
             delivery.keep_alive = False
         else:
@@ -585,16 +471,6 @@ class ExchangeRun:
         delivery.end()
         self._deliver()
         self._finish(refusal.result)
-
-    def _error_event(self, refusal: Refusal) -> bytes:
-        """What ends a stream that has begun; empty where nothing can be said."""
-        if self._stream_head is None or not self._delivery.is_open_ended:
-            return b""
-        if self._reading is not None:
-            return self._reading.break_off(refusal.code, refusal.message)
-        # It passed unread, perhaps up to the middle of an event.
-        unread = self._plan.dialect.answer(self._stream_head.content_type, None)
-        return b"\n\n" + unread.break_off(refusal.code, refusal.message)
 
     def _drop_upstream(self) -> None:
         connection, self._connection = self._connection, None
@@ -606,12 +482,13 @@ class ExchangeRun:
         self._over = True
         if self._connection is not None:
             self._drop_upstream()
-        services, account, plan = self._services, self._account, self._plan
-        if self._policies is not None and self._policies.rewrites_answer:
-            account.findings = self._policies.findings()  # the answer may have added to them
+        services, account, plan, answering = self._services, self._account, self._plan, self._answering
+        observed = None
+        if answering is not None:
+            observed = answering.observed
+            account.findings = answering.findings or account.findings
         now = services.now()
         services.audit.append(account.entry(self.id, plan, result, now))
-        observed = self._reading.observed if self._reading is not None else None
         services.telemetry.record(account.record(self.id, plan, result, now, observed))
         if self._inspects:
             services.bodies.give(self._reserved)

@@ -32,10 +32,11 @@ class GatheredBody:
         else:
             pieces.append(bytearray(data))
 
-    def take(self) -> bytes:
-        """Everything gathered so far, as one; forgets it."""
+    def take(self, last: bytes = b"") -> bytes:
+        """Everything gathered so far and `last`, as one; forgets it."""
+        if not self.size:
+            return last
         pieces, self._pieces = self._pieces, []
         self.size = 0
-        if len(pieces) == 1:
-            return bytes(pieces[0])
+        pieces.append(last)
         return b"".join(pieces)

@@ -19,6 +19,7 @@ from policies.model import (
     ResultCode,
     UnixNanos,
     Verdict,
+    identifiers,
 )
 from policies.pipeline import PipelineRun
 from sidecar.account import NOTHING_FOUND
@@ -35,14 +36,18 @@ class Inspected(NamedTuple):
     verdict: Verdict
     body: bytes
     """For the upstream if it is Forward, for the client if it is Decoy, else empty."""
-    content_type: str
+    content_type: str = ""
     """Of a decoy."""
-    model: str
-    stream: bool
-    findings: Mapping[str, int]
-    policies: PipelineRun | None
+    model: str = ""
+    stream: bool = False
+    policies: PipelineRun | None = None
     """Sees the answer later. None when the body could not be read."""
-    cited: CitedDocuments | None
+    findings: Mapping[str, int] = NOTHING_FOUND
+    redacted: int = 0
+    """How many identifiers were taken out."""
+    guards_answer: bool = False
+    """See `Forward.guards_answer`."""
+    cited: CitedDocuments | None = None
     """What the answer needs to cite the prompt as it came."""
 
 
@@ -54,23 +59,27 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
         prompt = dialect.read(body)
     except MalformedBodyError as error:
         # Redaction on and a body that cannot be read with certainty: what was not read cannot be vouched for.
-        deny = Deny(ResultCode.MALFORMED_REQUEST, 400, "aegis_malformed_body", str(error))
-        return Inspected(deny, b"", "", "", False, NOTHING_FOUND, None, None)
-    subject = Exchange(
-        exchange, peer, dialect.name, prompt.model, route.name, prompt.stream, now, prompt.unreadable, plan.conversation
+        return Inspected(Deny(ResultCode.MALFORMED_REQUEST, 400, "aegis_malformed_body", str(error)), b"")
+    model, stream = prompt.model, prompt.stream
+    policies = route.pipeline.open(
+        Exchange(exchange, peer, dialect.name, model, route.name, stream, now, prompt.unreadable, plan.conversation)
     )
-    policies = route.pipeline.open(subject)
     verdict = policies.request(prompt.segments, now)
-    content_type, cited = "", None
+    findings = policies.findings()
+    if verdict is FORWARD_UNCHANGED:
+        return Inspected(verdict, body, "", model, stream, policies, findings)
     match verdict:
         case Forward():
-            if verdict is not FORWARD_UNCHANGED:
-                body, cited = prompt.rewrite(verdict), prompt.cited(verdict)
+            redacted = identifiers(findings) if verdict.edits else 0
+            rewritten, cited = prompt.rewrite(verdict), prompt.cited(verdict)
+            return Inspected(
+                verdict, rewritten, "", model, stream, policies, findings, redacted, verdict.guards_answer, cited
+            )
         case Decoy(text=text):
-            content_type, body = dialect.decoy(prompt, text, exchange)
+            content_type, false_answer = dialect.decoy(prompt, text, exchange)
+            return Inspected(verdict, false_answer, content_type, model, stream, policies, findings)
         case Deny():
-            body = b""
-    return Inspected(verdict, body, content_type, prompt.model, prompt.stream, policies.findings(), policies, cited)
+            return Inspected(verdict, b"", "", model, stream, policies, findings)
 
 
 class Inspector:

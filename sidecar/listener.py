@@ -126,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading."""
-        if not self._paused:
+        if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
@@ -134,7 +134,8 @@ class ClientConnection(asyncio.Protocol):
         """Read on."""
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():  # uvloop's transport would raise
+                self._transport.resume_reading()
 
     def finished(self, *, keep_alive: bool) -> None:
         """The exchange is over."""

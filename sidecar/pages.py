@@ -147,8 +147,9 @@ class _Connection(asyncio.Protocol):
         if len(self._body) > MAX_BODY:
             raise BadRequestError(f"the body is longer than {MAX_BODY} bytes", 413)
 
-    def request_end(self) -> None:
+    def request_end(self, data: bytes) -> None:
         """The request is whole."""
+        self.request_body(data)
         self._timer.cancel()
         self._tasks.create_task(self._make(self._head, self._body))
 

@@ -11,7 +11,7 @@ from sidecar.plan import Planner
 from sidecar.ports import AuditTrail, Effects, Snapshots, Telemetry
 
 _IDS_AT_ONCE: Final = 512
-_RANDOM_BYTES: Final = 7
+_RANDOM_DIGITS: Final = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +31,27 @@ class Limits:
 class RequestIds:
     """Makes exchange ids: 26 hex digits, time-ordered, 56 of their bits random."""
 
-    __slots__ = ("_at", "_spare")
+    __slots__ = ("_at", "_millisecond", "_spare", "_time")
 
     def __init__(self) -> None:
-        self._spare = b""
+        self._spare = ""
         self._at = 0
+        self._millisecond = 0
+        self._time = ""
 
     def __call__(self, now: UnixNanos) -> ExchangeId:
         """A new one."""
-        at = self._at
-        if at == len(self._spare):
+        millisecond = now // 1_000_000
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._time = f"{millisecond:012x}"
+        begin = self._at
+        self._at = end = begin + _RANDOM_DIGITS
+        if end > len(self._spare):
             # One system call for many: it costs more than everything else here.
-            self._spare = os.urandom(_IDS_AT_ONCE * _RANDOM_BYTES)
-            at = 0
-        self._at = at + _RANDOM_BYTES
-        return ExchangeId(f"{now // 1_000_000:012x}" + self._spare[at : at + _RANDOM_BYTES].hex())
+            self._spare = os.urandom(_IDS_AT_ONCE * _RANDOM_DIGITS // 2).hex()
+            begin, self._at = 0, _RANDOM_DIGITS
+        return ExchangeId(self._time + self._spare[begin : self._at])
 
 
 class Allowance:

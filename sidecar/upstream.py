@@ -93,10 +93,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._caller = caller
         self._reader.expect(caller, to_head=to_head)
         self.last_byte_at = self._now()
-        if not self._counts_bytes:
-            self._accepted = self._bytes_acked()
-        else:
+        if self._counts_bytes:
             self._accepted += self._written
+        else:
+            self._accepted = self._bytes_acked()
         self._written = len(data)
         if self._transport is not None:
             self._transport.write(data)
@@ -109,13 +109,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading the answer: the client is slow."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():  # uvloop's transport would raise
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         self.last_byte_at = self._now()
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def abandon(self) -> None:

@@ -22,10 +22,10 @@ class RequestSink(Protocol):
     """Who is told of one request after its head."""
 
     def request_body(self, data: bytes) -> None:
-        """Some of the body, never empty."""
+        """Some of the body, never empty; more follows."""
 
-    def request_end(self) -> None:
-        """The request is whole."""
+    def request_end(self, data: bytes) -> None:
+        """The request is whole; `data` is the last of its body, or empty."""
 
 
 class AnswerSink(Protocol):
@@ -39,10 +39,10 @@ class AnswerSink(Protocol):
         a 304 have no body whatever it says."""
 
     def answer_body(self, data: bytes) -> None:
-        """Some of the body, never empty."""
+        """Some of the body, never empty; more follows."""
 
-    def answer_end(self) -> None:
-        """The answer is whole."""
+    def answer_end(self, data: bytes) -> None:
+        """The answer is whole; `data` is the last of its body, or empty."""
 
 
 Begin = Callable[[RequestHead, int, bytes], RequestSink]
@@ -129,9 +129,7 @@ class RequestReader:
         if 0 <= length <= len(data) - end:
             self._buffer = data[end + length :]
             self.is_held = True
-            if length:
-                sink.request_body(data[end : end + length])
-            sink.request_end()
+            sink.request_end(data[end : end + length])
             return True
         self._buffer = data[end:]
         self._sink = sink
@@ -152,10 +150,10 @@ class RequestReader:
         if ended:
             self._sink = self._chunks = None
             self.is_held = True
-        if body:
-            sink.request_body(body)
         if ended:
-            sink.request_end()
+            sink.request_end(body)
+        elif body:
+            sink.request_body(body)
 
 
 class AnswerReader:
@@ -211,7 +209,7 @@ class AnswerReader:
         if self._left != UNTIL_CLOSE:
             raise BadAnswerError("the upstream closed before the end of its answer")
         self._sink = None
-        sink.answer_end()
+        sink.answer_end(b"")
 
     def _head(self, sink: AnswerSink) -> bool:
         """Reads a head, and the body too if it is there; False when more of the head must come first."""
@@ -236,9 +234,7 @@ class AnswerReader:
         if 0 <= length <= len(data) - end:
             self._buffer = data[end + length :]
             self._sink = None
-            if length:
-                sink.answer_body(data[end : end + length])
-            sink.answer_end()
+            sink.answer_end(data[end : end + length])
             return True
         self._buffer = data[end:]
         self._left = length
@@ -259,10 +255,9 @@ class AnswerReader:
             self._left -= len(body)
         if not self._left:
             self._sink = self._chunks = None
-        if body:
+            sink.answer_end(body)
+        elif body:
             sink.answer_body(body)
-        if not self._left:
-            sink.answer_end()
 
 
 def _unfinished_head(data: bytes) -> bytes:

@@ -18,11 +18,11 @@ NO_BODY: Final = -2
 class Delivery:
     """The answer to one request, as bytes for the client's connection."""
 
-    __slots__ = ("_chunks", "_is_http11", "_length", "_pieces", "_rendered", "_to_head", "begun", "ended", "keep_alive")
+    __slots__ = ("_chunks", "_is_http11", "_length", "_pieces", "_rendered", "begun", "ended", "keep_alive", "to_head")
 
     def __init__(self, *, is_http11: bool, to_head: bool, keep_alive: bool) -> None:
         self._is_http11 = is_http11
-        self._to_head = to_head
+        self.to_head = to_head
         self.keep_alive = keep_alive
         """Whether the connection can serve another request after this answer."""
         self._rendered = b""
@@ -66,12 +66,12 @@ class Delivery:
         if self.begun:
             return self._framed(body)
         self.begun = True
-        if self._to_head or self._length == NO_BODY:
+        if self.to_head or self._length == NO_BODY:
             return self._head(self._length)
         if self._length == UNKNOWN and self.ended:
             self._length = len(body)
         if self._length != UNKNOWN:
-            return self._head(self._length) + body
+            return b"%bcontent-length: %d\r\n%b%b" % (self._rendered, self._length, self._connection(), body)
         if self._is_http11:
             self._chunks = True
             return b"%btransfer-encoding: chunked\r\n%b%b" % (self._rendered, self._connection(), self._framed(body))
@@ -90,7 +90,7 @@ class Delivery:
         return b"\r\n" if self._is_http11 else b"connection: keep-alive\r\n\r\n"
 
     def _framed(self, body: bytes) -> bytes:
-        if self._to_head or self._length == NO_BODY:
+        if self.to_head or self._length == NO_BODY:
             return b""
         if not self._chunks:
             return body

@@ -10,7 +10,7 @@ chunked, several lengths, bare CR or LF, folded lines, NUL, a space before a col
 """
 
 import re
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import httptools
 
@@ -76,7 +76,7 @@ class RequestHead:
         self.chunked = any(name == b"transfer-encoding" for name, _ in fields)
         self.fields = _end_to_end(fields, options)
         """What may be passed on, in order."""
-        self.plan: object = None
+        self.plan: Any = None
         """What the owner of this head concluded from it; remembered with it."""
 
     def values(self) -> dict[str, str]:

@@ -31,8 +31,8 @@ class Requests:
         assert data
         self._body += data
 
-    def request_end(self) -> None:
-        self.whole.append((self._path, self._body))
+    def request_end(self, data: bytes) -> None:
+        self.whole.append((self._path, self._body + data))
         if self._at_once:
             self.reader.next_message()
 
@@ -53,8 +53,8 @@ class Answers:
         assert data
         self._body += data
 
-    def answer_end(self) -> None:
-        self.told.append(self._body)
+    def answer_end(self, data: bytes) -> None:
+        self.told.append(self._body + data)
 
 
 bodies = st.binary(max_size=30)
