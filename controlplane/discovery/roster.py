@@ -12,6 +12,8 @@ from controlplane.discovery.session import Session
 from controlplane.identity.spiffe import SpiffeId
 
 MAX_KNOWN: Final = 20_000
+FORGET_AFTER: Final = 86_400.0
+"""Seconds that a sidecar is remembered after it left."""
 
 
 @dataclass(slots=True)
@@ -21,9 +23,15 @@ class Node:
     peer: SpiffeId
     session: Session
     """The latest stream's; it still tells what the sidecar held after the stream has ended."""
-    connected: bool
     connected_at: float
     """On the clock of the event loop, as `Session.last_seen`."""
+    left_at: float | None = None
+    """None: it is connected."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether its stream stands."""
+        return self.left_at is None
 
 
 class Roster:
@@ -43,10 +51,18 @@ class Roster:
             # Those that are away longest stand first.
             away = next((key for key, node in self._nodes.items() if not node.connected), next(iter(self._nodes)))
             del self._nodes[away]
-        self._nodes[key] = Node(peer, session, True, now)
+        self._nodes[key] = Node(peer, session, now)
 
-    def leave(self, peer: SpiffeId, session: Session) -> None:
+    def leave(self, peer: SpiffeId, session: Session, now: float) -> None:
         """A stream has ended."""
         node = self._nodes.get((str(peer), session.node_id))
         if node is not None and node.session is session:
-            node.connected = False
+            node.left_at = now
+
+    def forget(self, now: float) -> None:
+        """Drop those who left long ago."""
+        gone = [
+            key for key, node in self._nodes.items() if node.left_at is not None and now - node.left_at > FORGET_AFTER
+        ]
+        for key in gone:
+            del self._nodes[key]

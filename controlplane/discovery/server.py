@@ -15,7 +15,7 @@ from aegispb.v1 import discovery_pb2 as pb
 from google.rpc import code_pb2
 
 from controlplane.discovery.desired import Desired, Frames
-from controlplane.discovery.roster import Roster
+from controlplane.discovery.roster import Node, Roster
 from controlplane.discovery.session import Outcome, Session, SidecarError, drain, welcome
 from controlplane.identity.peer import peer_of
 from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 SERVICE: Final = "aegispb.v1.PolicyDiscovery"
 STALE_AFTER: Final = 30.0
 """Seconds that a sidecar may take to a new revision before it counts as stale."""
+STALE_WHILE_AWAY: Final = 600.0
+"""Seconds that a sidecar that left counts as stale; then it is taken for gone, as pods are."""
 
 Call = grpc.aio.ServicerContext[pb.Up, bytes]
 
@@ -122,7 +124,8 @@ class PolicyDiscovery:
                     stream.end(grpc.StatusCode.DEADLINE_EXCEEDED, overdue)
                 elif stream.session.wake_at() <= now:
                     stream.look(now)
-            self._stale.set(sum(1 for node in self.roster if not node.connected or self._is_late(node.session, now)))
+            self.roster.forget(now)
+            self._stale.set(sum(1 for node in self.roster if self._is_stale(node, now)))
 
     async def drain(self, within: float) -> None:
         """Rule 14: tell every sidecar to come back later, end every stream, accept no new one; `within` seconds.
@@ -139,8 +142,10 @@ class PolicyDiscovery:
                     self._one_ended.clear()
                     await self._one_ended.wait()
 
-    def _is_late(self, session: Session, now: float) -> bool:
-        return not session.in_sync and now - max(self.desired.since, session.since) > STALE_AFTER
+    def _is_stale(self, node: Node, now: float) -> bool:
+        if node.left_at is not None:
+            return now - node.left_at < STALE_WHILE_AWAY
+        return not node.session.in_sync and now - max(self.desired.since, node.session.since) > STALE_AFTER
 
     def _inflight(self) -> int:
         return sum(stream.session.outstanding for stream in tuple(self._streams))
@@ -154,7 +159,9 @@ class PolicyDiscovery:
             self.waiting -= 1
         stream = _Stream(session)
         self._streams.add(stream)
-        if self._draining:  # since it was admitted
+        # What happened while Welcome was written reached only the streams that stood.
+        session.want(self.desired)
+        if self._draining:
             stream.end(grpc.StatusCode.OK, "draining")
         self.roster.join(peer, session, _now())
         logger.info("sidecar connected", extra={"peer": str(peer), "node": session.node_id, "build": session.build})
@@ -166,7 +173,7 @@ class PolicyDiscovery:
         finally:
             self._streams.discard(stream)
             self._one_ended.set()
-            self.roster.leave(peer, session)
+            self.roster.leave(peer, session, _now())
             reason = stream.ending[1] if stream.is_ending else "the connection was lost"
             extra = {"peer": str(peer), "node": session.node_id, "reason": reason}
             logger.info("sidecar disconnected", extra=extra)

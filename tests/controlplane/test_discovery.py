@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -116,6 +117,25 @@ async def test_rule_3_two_thousand_updates_become_few_deltas_with_the_newest_val
         assert (second.revision, second.upserts[0].version) == (2001, newest)
         await stream.ack(second)
         assert (await stream.read()).HasField("heartbeat")
+
+
+async def test_revision_that_is_published_while_welcome_is_written_is_not_missed(tmp_path: Path) -> None:
+    service = PolicyDiscovery("test.local", Registry(), server_id="x")
+    original = service._hello
+
+    async def hello_then_publish(*arguments: Any) -> Any:
+        session = await original(*arguments)
+        resource = wire.resource(Document("hipaa", AirlockConfig()))
+        types = {**Desired.nothing().types, AIRLOCK: DesiredType.of(1, [resource])}
+        service.publish(Desired(1, types, 0.0))
+        return session
+
+    service._hello = hello_then_publish  # type: ignore[method-assign] # the moment that the test is about
+    async with discovering(tmp_path, service) as plane:
+        stream = plane.stream()
+        await stream.hello()
+
+        assert (await stream.delta()).revision == 1
 
 
 async def test_rule_6_refusal_is_shown_counted_and_not_sent_again(plane: Plane) -> None:

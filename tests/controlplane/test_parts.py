@@ -84,7 +84,7 @@ def test_roster_forgets_those_who_are_away_longest_first(monkeypatch: pytest.Mon
     sessions = [session(f"pod-{number}") for number in range(4)]
     for each in sessions[:3]:
         known.join(peer, each, 0.0)
-    known.leave(peer, sessions[1])
+    known.leave(peer, sessions[1], 0.5)
 
     known.join(peer, sessions[3], 1.0)
 
@@ -93,13 +93,26 @@ def test_roster_forgets_those_who_are_away_longest_first(monkeypatch: pytest.Mon
     assert [node.session.node_id for node in known] == ["pod-2", "pod-3", "pod-4"]
 
 
+def test_roster_forgets_those_who_left_a_day_ago() -> None:
+    peer, known = SpiffeId("td", "sidecar/one"), Roster()
+    stays, leaves = session("stays"), session("leaves")
+    known.join(peer, stays, 0.0)
+    known.join(peer, leaves, 0.0)
+    known.leave(peer, leaves, 10.0)
+
+    known.forget(86_400.0)
+    assert len(list(known)) == 2
+    known.forget(86_411.0)
+    assert [node.session.node_id for node in known] == ["stays"]
+
+
 def test_end_of_a_former_stream_does_not_end_the_one_that_took_its_place() -> None:
     peer, known = SpiffeId("td", "sidecar/one"), Roster()
     former, latter = session("pod"), session("pod")
     known.join(peer, former, 0.0)
     known.join(peer, latter, 1.0)
 
-    known.leave(peer, former)
+    known.leave(peer, former, 2.0)
 
     (node,) = known
     assert node.connected
