@@ -64,6 +64,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "override",
         1.0,
         (
+            " pay no (attention|heed|mind) to W{3}(guidelines?|instructions?|rules|above|previous|prompts?|policies|system) ",
+            " (ignore|disregard) (what|whatever|everything|all) (that )?(they|he|she|anyone|anybody|the system|your (developers?|creators?|makers?|operators?|owners?)) ",
+            " forget (what|whatever|everything|all) (that )?(they|he|she|the system|your (developers?|creators?|makers?|operators?|owners?)) (have |ve |has )?(told|taught|instructed) you ",
             f" {_OVERRIDE} W{{2}}(all|any|every|everything|each) W{{3}}{_EARLIER} W{{3}}{_ORDERS} ",
             (
                 f" {_OVERRIDE} (all |any |the |your |my |these |those |of |about |both ){{0,4}}{_EARLIER} "
@@ -92,6 +95,11 @@ CUES: Final[tuple[Cue, ...]] = (
         "override-other-languages",
         1.0,
         (
+            " (ignoriere?n?|vergesse?n?|vergiss) (sie |nun |jetzt |bitte |mal |einfach ){0,3}(deine|ihre|eure|alle|jegliche|samtliche) W{3}(anweisung(en)?|vorgaben?|regeln|instruktion(en)?|befehle?|richtlinien) ",
+            " (ignoriere?n?|vergesse?n?|vergiss) (sie |nun |jetzt |bitte |mal ){0,3}(alles )?was (vorher|zuvor|bisher|davor|oben|ich|du|wir|man|ihnen|dir) ",
+            " (verrate?n?|nenne?n?|zeige?n?|gib|geben|sage?n?) W{4}(geheim|system|versteckt)[a-z]* ?(prompt|anweisung(en)?|vorgaben?|befehle?|nachricht) ",
+            " (ignora|olvida|ignore|esquece|oublie) W{2}(lo|tudo|tout|todo) (lo )?(anterior|que|ce qui|o que|antes) ",
+            " (zaboravi(te)?|zanemari(te)?|ignoriraj(te)?) (sve |sva |svoje )?(prethodne?|ranije|upute|instrukcije|naredbe|uputstva) ",
             # German
             (
                 " (ignoriere?n?|vergesse?n?|vergi(ss|sst|ß)|missachten?|verwirf|uberspringe?) (sie |nun |jetzt |bitte |mal )?(alle?s?r?n?|die|das|deine|ihre|jegliche|samtliche) "
@@ -127,6 +135,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "start-over",
         0.7,
         (
+            " (the|your|my) (real|actual|true) (task|question|request|instructions?|goal|prompt|job|order)s? ",
+            " (the )?(above|previous|earlier|preceding) (text |message |prompt |request )?(was|were|is) (only |just )?(a )?(test|fake|joke|wrong|example|distraction) ",
+            " (do not|don t|dont|never mind|instead of) (translate|translating|summari[sz]e|summari[sz]ing|answer|answering|classify|complete|continue) W{5}(say|write|print|output|respond|reply|tell|instead) ",
             " (now|next) (comes? |focus(ing)? |concentrate |here is |here are )?(on )?(your |the |a )?(new|next|real|actual) (tasks?|assignments?|instructions?|role|identity) ",
             " (neue|nachste|neuen|nachsten) (aufgaben?|auftrage?|anweisung(en)?) ",
             " start(ing)? (over|afresh|with a new (assignment|task|role)) ",
@@ -139,6 +150,8 @@ CUES: Final[tuple[Cue, ...]] = (
         "instead",
         0.3,
         (
+            " (say|write|print|output|reply|respond|compose|tell me|give me) W{10}instead ",
+            " instead (compose|create|make|do|tell|give|produce|generate) ",
             " (instead|rather|just|only|simply|stattdessen|nur|jetzt|nun|now) (output|say|print|write|respond|reply|answer|tell|geben|schreibe?|sag|schreib|zeige?) ",
             " (output|print|say|respond with|reply with|write) (only|just|exactly|nothing but) ",
             " (and|und) (just|only|nur) (say|print|write|schreibe?|output|tell) ",
@@ -149,6 +162,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "reveal-prompt",
         1.0,
         (
+            " (repeat|print|output|copy|quote|say|echo|recite|write) W{4}(words|text|lines?|everything|sentences?|message) (that )?(start(s|ing)?|begin(s|ning)?) (with|from) ",
+            " (text|words|everything|anything|content|message) between the (beginning|start) of (this|the|our) (conversation|chat|session) ",
+            " (told|given|said|instructed|written|provided) W{3}(before|prior to|at the (start|beginning) of|ahead of) (this|the|our|my first) (conversation|chat|session|message|dialogue) ",
             f" {_REVEAL} W{{5}}{_SECRETS} ",
             " (what|which) (is|are|was|were) your (exact |full |original |initial |hidden |secret ){0,2}(system prompt|system message|instructions|initial prompt|prompt text) ",
             " (copy|repeat|print|output|say|recite|write|echo|show) (of )?(the |all |me |everything ){0,3}(text|words|content|lines?|messages?|everything|full prompt|instructions) (above|before this|previously|preceding) ",
@@ -161,6 +177,7 @@ CUES: Final[tuple[Cue, ...]] = (
         "ask-for-prompt",
         0.8,
         (
+            " (translate|repeat|summari[sz]e|show|encode|rewrite|output) (everything|all( of)?( the)? (text|words|content)?|the (whole|entire) (text|message|conversation)) (above|before this|so far|up to here) ",
             f" {_TELL} W{{3}}(your|the above|the hidden|the initial|the original) (full |exact |initial |hidden )?(system prompt|system message|instructions|initial prompt|prompt|rules) ",
             " what (do )?your instructions (say|are) ",
         ),
@@ -183,6 +200,7 @@ CUES: Final[tuple[Cue, ...]] = (
         "token-wanted",
         0.3,
         (
+            " (https?|image|img|url|link|markdown|curl|webhook) ",
             " (print|reveal|show|tell|say|emit|spell|decode|resolve|restore|expand|output|guess|put|send|post|call|append|insert|write|unmask|translate|encode|embed|concatenate|repeat) ",
             " (real|original|true|actual|underlying|unmasked|plain) (name|value|text|data|number|person|address|identity)s? ",
             " (who|what|which) (is|stands?|hides?|means?|are) (behind|for|under)? ",
@@ -195,6 +213,8 @@ CUES: Final[tuple[Cue, ...]] = (
         "vault-words",
         1.0,
         (
+            " (reveal|list|show|tell|give|print|dump|leak|recite|share|output) W{6}(other|previous|another|different|last) (users?|patients?|customers?|clients?|peoples?|persons?|tenants?)( s)? W{1}(names?|data|records?|details|conversations?|chats?|messages?|information|numbers?|e ?mails?|notes|secrets?|prompts?|gave|told|wrote|said) ",
+            " (confidential|private|secret) (notes?|information|data|details|messages?) W{4}(other|previous|another|last) (users?|patients?|customers?|clients?) ",
             " (placeholders?|redact(ed|ion)|masked|tokeni[sz]ed|pseudonym(ised|ized|s)?|anonymi[sz]ed) W{6}(original|true|unmasked|underlying|german|french|spanish) (values?|data|names?|text) ",
             " (original|real|actual|true|unmasked|plain) (values?|data|names?|text|ones) W{4}(placeholders?|redact(ed|ions?)|masked|pseudonyms?) ",
             " (spell|reveal|undo|reverse|remove|decode|unmask|deanonymi[sz]e|bypass|translate|resolve) W{3}(placeholders?|redactions?|masking|tokeni[sz]ation|anonymi[sz]ation) ",
@@ -211,6 +231,7 @@ CUES: Final[tuple[Cue, ...]] = (
         "exfiltrate",
         0.5,
         (
+            " (exfiltrate|siphon|smuggle out) (the|this|all|my|our|every) ",
             " (put|place|insert|append|encode|embed|include|send|post|append) W{6}(url|link|image|markdown|webhook|query string|http post|curl|request|path) W{3}(and (click|open|fetch|visit|load)) ",
             " (send|post|upload|exfiltrate|transmit|forward) W{5}(to|at|via) (http|https|my server|attacker|evil|webhook|the url|this url) ",
             " call the tool ",
@@ -262,6 +283,15 @@ CUES: Final[tuple[Cue, ...]] = (
             r"\n\s{0,4}\"{3}\s{0,4}$",
         ),
         marks=True,
+    ),
+    Cue(
+        "to-the-machine",
+        0.8,
+        (
+            " (note|ps|p s|message|attention|instructions?|reminder|hint|memo|request) (to|for) (the |any |all )?(ai|assistant|translator|model|llm|chatbot|summari[sz]er|bot|language model|reviewer|classifier|agent)s? ",
+            " (ai|ai assistants?|assistants?|language models?|llms?|chatbots?|bots|ai models?|agents?) (reading|processing|summari[sz]ing|parsing|seeing|that reads?|who reads?) (this|these|the) ",
+            " if you (are|re) (an? )?(ai|language model|llm|bot|assistant|chatbot) ",
+        ),
     ),
     Cue(
         "orders-to-the-answer",
@@ -317,6 +347,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "jailbreak-name",
         0.9,
         (
+            " (unaligned|unrestricted|unfiltered|uncensored|unshackled|jailbroken|untrained|lawless) (ai|model|language model|assistant|chatbot|version|bot) ",
+            " (maintenance|debug|debugging|root|admin|administrator|service|diagnostic|safe|test) mode and (dump|print|show|reveal|output|disable|list) ",
+            " (as your|i am your|this is your) (developer|administrator|admin|creator|owner|operator|programmer|master)s? ",
             " do anything now | jailbr(eak|oken|eaking) | developer mode (enabled|output|on|activated) | (dan|stan|dude|aim|ucar|mongo tom|devmode|dev mode|evil|antigpt|anti gpt|jb|omega|maximum|apophis|betterdan|chaosgpt|basedgpt|opposite) (mode|output|response|prompt) ",
             " (act|acting|answer|respond|behave|known|pretend|roleplay|role play|simulate|named|called|mode) (like |just like |as |to be |with )?(a )?(dan|dude|stan|ucar|aim|evilbot|evil bot|hackergpt|wormgpt|fraudgpt|freegpt|anarchy|sydney|devmode|dan mode|antidan) ",
             " (god|sudo|unrestricted|uncensored|unfiltered|no limits|free|chaos|beta) mode (enabled|activated|on|engaged|now)? ",
@@ -335,6 +368,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "no-limits",
         0.6,
         (
+            " (no|without|zero|lacking|free of) (any |all ){0,2}(moral |ethical |content |safety |legal ){1,3}(constraints?|limits?|training|laws|alignment|considerations|concerns|principles) ",
+            " (never|not) says? no | (does not|doesn t|do not|don t) care about (the )?(laws?|morals?|morality|ethics|rules|consequences|safety) ",
+            " (all|every|any) (content |safety |previous )?(restrictions?|filters?|limits?|limitations?|safeguards?|guardrails?) (are |have been |is |were )?(lifted|removed|disabled|off|gone|deactivated|suspended) ",
             " (free|freed|broken free|broke free|liberated|released|escaped) (from|of) (all |the |any |your |its |their ){0,2}(typical |usual |moral |ethical |normal )?(confines|restrictions?|limits|limitations|rules|constraints|guidelines|shackles|chains|censorship|filters?) ",
             " broken (free of |out of )?(the )?(typical )?(confines|bounds|limits) of (ai|al|a i|artificial) ",
             " (no|without|not have|don t have|has no|have no|lacks?|lacking|zero|not bound by|unbound by|not limited by|not restricted by) (any |all |the |its |your ){0,2}(moral |ethical |content |programming |safety |or |and |legal ){0,4}(restrictions?|limitations?|guidelines|guardrails|boundaries|filters?|censorship|morals|ethics|rules|inhibitions|safeguards|warnings?|disclaimers?) ",
@@ -351,6 +387,8 @@ CUES: Final[tuple[Cue, ...]] = (
         "no-refusal",
         0.6,
         (
+            " (would|normally|usually|otherwise) (refuse|decline|reject|say no) ",
+            " (do not|don t|never) (mention|say|admit|reveal) (that )?you (are|re) (an? )?(ai|bot|language model|assistant) ",
             " (never|not|don t|do not|without|avoid|cannot|must not|refrain from) W{3}(say|saying|reply|replying|respond|use|using|include|including|state|mention|write|start|begin|output) W{4}(i m sorry|i am sorry|i apologi[sz]e|sorry but|as an ai|i cannot|i can t|language model|against (my|the)|not (able|programmed)|warnings?|disclaimers?|unfortunately|however|refus) ",
             " as an ai language model ",
             " (do not|don t|never|no|without) (add |include |write |give |any )?(any )?(ethical |moral )?(disclaimers?|warnings?|caveats?|apolog(y|ies)|moral (lectures?|lessons?)|refusals?) ",
@@ -370,6 +408,9 @@ CUES: Final[tuple[Cue, ...]] = (
         "persona",
         0.4,
         (
+            " you (will|shall|are to|re to) be (known|called|referred to|addressed) (as )?",
+            " (stop|quit) being (an?|the|my|so) | start being (an?|the|my) ",
+            " (was|were|are|being) (an? )?(ai|model|language model|assistant|chatbot)( model)? (that is |that was |which is )?(without|trained without|with no) ",
             " (you are|you re|you will be|you shall be|you become|u are) (now |going to |about to |henceforth )?(be |act |play |pretend |immerse |simulate |take |roleplay |role play |portray )",
             " you are (now|no longer|henceforth|from now on) ",
             " from now on (you|we|your|act|respond|answer|i|pretend|every|only|please|all|this) ",
@@ -422,6 +463,10 @@ CUES: Final[tuple[Cue, ...]] = (
         "crime",
         0.5,
         (
+            " (hot ?wir(e|ing)|pick(ing)? (a |the )?locks?|shoplift(ing)?|counterfeit(ing)?|carjack(ing)?) ",
+            " (steps|process|way|recipe|instructions?|how) (of|to|for) (make|making|build|building|cook|cooking|prepare|preparing|mix|mixing) W{2}(dynamite|explosives?|napalm|bombs?|meth|grenades?|poison|gunpowder|tnt|thermite|silencers?) ",
+            " (stalk|dox|swat|harass|spy on|track down|drug|poison) (my|an?|the|her|him|someone|somebody) ",
+            " (encrypts?|encrypting) W{8}(victims?|ransom) | demands? (a )?ransom ",
             " (build|make|making|construct|constructing|create|creating|assemble|produce|synthesi[sz]e|develop|manufacture|detonate|smuggle) W{3}(bombs?|explosives?|pipe bomb|molotov|weapons?|meth|methamphetamine|malware|ransomware|virus(es)?|nerve agent|poison|keylogger|counterfeit|firearms?|ghost gun|drugs|dirty bomb|bioweapons?) ",
             " (hack|hacking|break|breaking|breach|infiltrate|steal|stealing|launder|laundering|forge|stalk|blackmail|kidnap|defraud|phish|phishing|embezzle|extort) W{4}(someone s|accounts?|bank|government|money|identity|identities|database|network|systems?|credit cards?|documents?|databases?|emails?|passwords?) ",
             " (step by step|detailed|exact|precise|specific) (instructions?|guide|plan|tutorial|manual|steps|method|recipe|explanation|blueprint|outline) W{12}(bomb|explosive|weapon|drug|hack|steal|kill|poison|fraud|launder|malware|identity theft|illegal|phishing|cheat|dox|suicide|harm|insider|tax|traffic) ",
@@ -433,6 +478,7 @@ CUES: Final[tuple[Cue, ...]] = (
         "fiction-frame",
         0.5,
         (
+            " (deceased|late|dead) (uncle|aunt|mother|father|grandma|grandmother|grandpa|grandfather|brother|sister|friend) ",
             " (novel|story|fiction(al)?|screenplay|script|movie|play|scene|character|novelist|screenwriter|game|thriller|film|chapter|protagonist|antagonist|narrative|dialogue) W{40}(step by step|in detail|detailed|exact(ly)?|realistic(ally)?|authentic(ity)?|technical|accurate(ly)?|precise(ly)?|explicit(ly)?|specific(s|ally)?|instructions?) ",
             " (for|as) (purely )?(educational|research|academic|training|security) (and (research|security) )?purposes W{12}|(remember|this is) (that )?(it s |it is |this is )?(just|only|purely) (a )?(fiction(al)?|story|game|hypothetical|role ?play) ",
             " (grandma|grandmother|grandpa|grandfather|granny|nana) W{8}(used to|would|who) W{8}(recipes?|steps|keys?|codes?|instructions?|process|how to) ",

@@ -35,7 +35,7 @@ _QUOTES: Final = tuple(dict.fromkeys("‘’‚‛′", "'").items()) + tuple(di
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
 _BLANKED: Final = bytes(c if chr(c).isalnum() or c >= 0x80 else 0x20 for c in range(256))
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-_HEX: Final = re.compile(r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,]?){12,}")
+_HEX: Final = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,]?){12,}")
 _HEX_NOISE: Final = re.compile(r"0x|\\x|[\s:,]")
 _ESCAPES: Final = re.compile(
     r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})|\\U([0-9A-Fa-f]{8})|\\([0-7]{3})"
@@ -50,6 +50,9 @@ _LOOKALIKES: Final = str.maketrans(
     "абвгдеёзіїјкмнорстухцѕԁԛԝһьӏ" + "αβγεηικνορτυχω" + "ɑɡɩɪɴʀʏʟᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢ",
     "abbrdee3iijkmhopctyxusdqwhbl" + "abyenikvoptuxw" + "agiinrylacdejkmoptuvwz",
 )
+# Letters turned upside down, read from the right; `u` and `n`, `d` and `p`, `b` and `q` turn into each other.
+_TURNED: Final = re.compile("[ɐɔǝɟƃɥɾʞɯɹʇʌʍʎ](?:.{0,8}[ɐɔǝɟƃɥɾʞɯɹʇʌʍʎ]){3}")
+_TURN_BACK: Final = str.maketrans("ɐqɔpǝɟƃɥıɾʞlɯuodbɹsʇnʌʍxʎz¡¿'", "abcdefghijklmnopqrstuvwxyz!?,")
 _NOT_LATIN: Final = re.compile("[\u0370-\u03ff\u0400-\u052f\u0250-\u02af\u1d00-\u1d7f]")
 
 
@@ -155,6 +158,8 @@ class Reader:
 
 
 def _foreign(text: str, shown: str) -> Iterator[tuple[str, str]]:
+    if _TURNED.search(text):
+        yield "upside-down", text[:MAX_DECODED].translate(_TURN_BACK)[::-1]
     if _INVISIBLE.search(text):
         if _TAGS.search(text):
             yield "tags", _TAGS.sub(_untagged, text[:MAX_DECODED])
@@ -216,10 +221,8 @@ def _bytes_of(disguise: str, blob: str) -> bytes | None:
 
 def _readable(raw: bytes) -> str | None:
     """The text that `raw` spells, or None when it is not one: identifiers and digests decode to noise."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        return None
+    # A neighbour that looks like two more digits must not save the rest.
+    text = raw.decode("utf-8", "replace").replace("\ufffd", " ")
     letters = sum(c.isalpha() or c == " " for c in text)
     return text if len(text) >= _SHORTEST and letters >= 0.7 * len(text) else None
 
