@@ -40,6 +40,8 @@ class Growth(NamedTuple):
     edge: Edge
     tail: list[bytes]
     objects: dict[str, bytes]
+    bundle: bytes
+    """All objects, as they are staged."""
 
 
 class Log:
@@ -96,9 +98,8 @@ class Log:
             )
         growth = await asyncio.to_thread(self._grow, entries, hashes)
         checkpoint = Checkpoint(self._signers.origin, growth.edge.size, growth.edge.root)
-        key, before = _key(checkpoint), _key(self._committed.checkpoint)
-        bundle = await asyncio.to_thread(pack_staging, before, growth.objects)
-        await self._backend.stage(key, bundle)
+        key = _key(checkpoint)
+        await self._backend.stage(key, growth.bundle)
         signed = await asyncio.to_thread(self._signers.sign, checkpoint, now)
         try:
             await self._swap(signed.note)
@@ -115,7 +116,7 @@ class Log:
         first = self._edge.size
         self._edge, self._tail = growth.edge, growth.tail
         self._committed = signed
-        self._unsettled.append(Bundled(key, len(bundle)))
+        self._unsettled.append(Bundled(key, len(growth.bundle)))
         return first
 
     async def publish(self) -> None:
@@ -158,9 +159,10 @@ class Log:
         held = [*self._tail, *entries]
         number = self._edge.size // WIDTH
         for at in range(0, len(held), WIDTH):
-            bundle = held[at : at + WIDTH]
-            objects[Bundle(number + at // WIDTH, len(bundle)).path] = b"".join(bundle)
-        return Growth(edge, held[len(held) - len(held) % WIDTH :], objects)
+            leaves = held[at : at + WIDTH]
+            objects[Bundle(number + at // WIDTH, len(leaves)).path] = b"".join(leaves)
+        bundle = pack_staging(_key(self._committed.checkpoint), objects)
+        return Growth(edge, held[len(held) - len(held) % WIDTH :], objects, bundle)
 
     async def _swap(self, note: bytes) -> None:
         try:
