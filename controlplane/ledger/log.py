@@ -71,6 +71,7 @@ class Log:
         """What the lock holds."""
         self._unsettled = unsettled
         """Staging bundles whose growth is published and may not be durable in its place, oldest first."""
+        self._settling = asyncio.Lock()
         self._broken: FatalError | None = None
         self.published = committed
         """What every reader may see, and the only tree that leaves are acknowledged in (I7)."""
@@ -134,20 +135,21 @@ class Log:
     async def settle(self) -> None:
         """Step 7 for everything that is published. May run beside the other calls. Raises StorageError (call it again
         some time), or FatalError."""
-        self._check_usable()
-        done = list(self._unsettled)
-        if self.published is not self._committed:
-            done = done[:-1]
-        if not done:
-            return
-        try:
-            await self._backend.settle()
-        except FatalError as error:
-            self._broken = error
-            raise
-        await self._backend.delete([bundle.key for bundle in done])
-        for _ in done:
-            self._unsettled.popleft()
+        async with self._settling:
+            self._check_usable()
+            done = list(self._unsettled)
+            if self.published is not self._committed:
+                done = done[:-1]
+            if not done:
+                return
+            try:
+                await self._backend.settle()
+            except FatalError as error:
+                self._broken = error
+                raise
+            await self._backend.delete([bundle.key for bundle in done])
+            for _ in done:
+                self._unsettled.popleft()
 
     def _check_usable(self) -> None:
         if self._broken is not None:

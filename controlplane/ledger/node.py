@@ -163,6 +163,7 @@ async def _serve(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doo
                 ready(Doors(parts.log.published.checkpoint.origin, parts.log.size, grpc_port, sock.getsockname()[1]))
                 await stop.wait()
                 await _drain(config, sequencing, parts.intake)
+                await parts.settling.settle()  # so that whoever copies the directory now has all of it
             finally:
                 # Streams end by themselves: all their leaves are acknowledged, or the sequencer told them that it
                 # failed. The grace is for the bytes on the wire.

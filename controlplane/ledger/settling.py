@@ -36,7 +36,11 @@ class Settling:
                 async with asyncio.timeout(self._every):
                     await self._due.wait()
             self._due.clear()
-            try:
-                await self._log.settle()
-            except StorageError as error:
-                logger.warning("staging bundles stay for now", extra={"reason": str(error)})
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Now. What cannot be done is left for the next time, or the next start."""
+        try:
+            await self._log.settle()
+        except StorageError as error:
+            logger.warning("staging bundles stay for now", extra={"reason": str(error)})

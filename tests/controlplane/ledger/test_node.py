@@ -148,6 +148,15 @@ async def test_missing_certificate_is_named(tmp_path: Path) -> None:
         await start(tmp_path / "data", identity=tmp_path / "nowhere")
 
 
+async def test_stopped_node_leaves_nothing_to_replay(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as one, stream(one.doors.grpc_port) as call:
+        await call.write(batch(0, 300))
+        await until(call, 299)
+        assert list((tmp_path / "data/log/.state/staging").iterdir())
+
+    assert list((tmp_path / "data/log/.state/staging").iterdir()) == []
+
+
 async def test_storage_that_stops_working_stops_the_node_and_its_streams(tmp_path: Path) -> None:
     async def life() -> None:
         async with running(tmp_path / "data") as one, stream(one.doors.grpc_port) as call:
