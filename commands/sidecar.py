@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -37,6 +38,8 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     from a control plane.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
+    # Every connection is a file; the soft limit of a shell, 1024, is soon reached.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     import uvloop
 
     from observability.otlp import ExporterMissingError
