@@ -1,10 +1,9 @@
 """What commands print for people: readable at 100 columns, and without colour where there is no terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 WIDTH: Final = 100
@@ -16,11 +15,9 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=WIDTH, highlight=False)
 
 
-def listing(title: str, rows: Iterable[tuple[str, str]]) -> RenderableType:
-    """Names and what they stand for; never wrapped, so that a line can be copied."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")
+def print_listing(screen: Console, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and what they stand for, each on one line however long it is: it is there to be copied."""
+    screen.print(Text(title, "bold"))
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(Text(f"  {name}"), Text(value))
-    return Group(Text(title, "bold"), table)
+        screen.print(Text.assemble((f"  {name:<{width}}  ", "dim"), value), soft_wrap=True)

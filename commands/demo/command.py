@@ -11,7 +11,7 @@ import click
 
 import settings
 from commands.demo.errors import DemoError
-from commands.screen import console, listing
+from commands.screen import console, print_listing
 from commands.up.command import now
 from commands.up.config import LOOPBACK, UpConfig
 from commands.up.directory import Directory, locked
@@ -90,8 +90,8 @@ async def _run(config: DemoConfig, directory: Directory, outcome: _Outcome) -> N
         outcome.failures += canaries(directory)
         if config.once or outcome.failures:
             return
-        screen.print(listing("Everything keeps running. Applications on this machine:", addresses.exports(up)))
-        screen.print(listing("To look at:", addresses.places(up, directory)))
+        print_listing(screen, "Everything keeps running. Applications on this machine:", addresses.exports(up))
+        print_listing(screen, "To look at:", addresses.places(up, directory))
         click.echo("Ctrl-C stops everything and removes its directory.")
         await asyncio.Event().wait()
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 import settings
-from commands.screen import console, listing
+from commands.screen import console, print_listing
 from commands.up.addresses import exports, places
 from commands.up.config import UpConfig
 from commands.up.directory import Directory, locked
@@ -44,8 +44,8 @@ async def _run(config: UpConfig, directory: Directory) -> None:
 
     async with product(config, directory, say, now):
         screen = console()
-        screen.print(listing(f"Aegis Mesh is ready in front of {config.upstream}", places(config, directory)))
-        screen.print(listing("For applications on this machine", exports(config)))
+        print_listing(screen, f"Aegis Mesh is ready in front of {config.upstream}", places(config, directory))
+        print_listing(screen, "For applications on this machine", exports(config))
         click.echo("Ctrl-C stops everything.")
         await asyncio.Event().wait()
 

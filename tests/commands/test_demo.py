@@ -10,6 +10,7 @@ from rich.console import Console
 
 from commands.demo.scene import Proof, Scene
 from commands.demo.view import scene_panel
+from commands.screen import print_listing
 
 LEAKED = "ann@example.com"
 BODY = '{"messages":[{"role":"user","content":"Write to [EMAIL-7K2Q9F]."}]}'
@@ -69,3 +70,12 @@ def test_a_scene_fits_100_columns_and_needs_no_colour() -> None:
     assert {100} == set(map(len, text.splitlines()))
     for part in ("ann@example.com", "[EMAIL-7K2Q9F]", "in 9 pieces", "leaf #1 of 2", "EMAIL 1", "root abababab"):
         assert part in text
+
+
+def test_an_address_longer_than_the_screen_is_neither_cut_nor_wrapped() -> None:
+    out, command = io.StringIO(), "aegis policy status --identity /" + "directory/" * 20
+    screen = Console(file=out, width=40, highlight=False)
+
+    print_listing(screen, "To look at", [("policies", command), ("a longer name", "[brackets]")])
+
+    assert out.getvalue().splitlines()[1:] == [f"  policies       {command}", "  a longer name  [brackets]"]
