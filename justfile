@@ -25,9 +25,11 @@ arch:
 
 gen:
     uv run --no-project --quiet scripts/gen_proto.py
+    python scripts/gen_phone_lengths.py
 
 gen-check:
     uv run --no-project --quiet scripts/gen_proto.py --check
+    python scripts/gen_phone_lengths.py --check
 
 # docs/configuration.md from the config dataclasses
 docs:
