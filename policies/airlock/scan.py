@@ -119,6 +119,7 @@ class Scanner:
         count = covered = tabled = 0
         latest: Confirm | None = None
         value_end, size = 0, len(text)
+        tables = 16 + size // 1024  # attempts to read one: each may look at a line of some thousand characters
         most = self._caps.min_spans + len(text) * self._caps.max_spans_per_kib // 1024
         for position, trigger in events:
             confirm, word, trailing = entries[trigger]
@@ -135,9 +136,10 @@ class Scanner:
                 if around[:2] not in _EDGES and not _is_whole_word(text, end - word, end):
                     continue
                 confirm(text, end, found)
-                maybe = end > tabled and (around[1:2] in _DELIMITING or around[2:] in _DELIMITING)
+                maybe = end > tabled and tables and (around[1:2] in _DELIMITING or around[2:] in _DELIMITING)
                 if maybe and _heads_a_column(text, end - word, end):
                     tabled = table(text, end, found)
+                    tables -= 1
             if len(found) > count:
                 count = len(found)
                 if count > most:

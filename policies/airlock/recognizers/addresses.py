@@ -48,7 +48,7 @@ _PLAIN_STREET: Final = re.compile(rf"{_NUMBER} (?:[a-z][a-z'-]{{1,20}} ){{1,3}}(
 _TAIL: Final = re.compile(
     r"\.?(?:,?[ \n](?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Bldg|Building|Room|Rm|Flat|Lot|Box|#)\.? ?#? ?[A-Za-z0-9-]{1,6}"
     r"|,? ?#\d{1,5})?"
-    r"(?:,[ \n][A-Z][\w'’-]*\.?(?: [A-Z][\w'’-]*){0,3})?"
+    r"(?:,[ \n][A-Z][\w'’-]{0,40}\.?(?: [A-Z][\w'’-]{0,40}){0,3})?"
     rf"(?:,?[ \n]{{1,2}}(?:{STATES})(?![A-Za-z]))?"
     r"(?:,?[ \n]{1,2}(?:\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d)(?![\w-]))?"
 )
@@ -67,7 +67,10 @@ _YEAR: Final = re.compile(r"(?:19|20)\d\d ")
 
 
 def _street(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_STREET, text, end, 90, 8) or touching(_PLAIN_STREET, text, end, 90, 8)
+    # Not before the address that was found last: a list of streets would be read again for every one of them.
+    floor = found[-1][1] if found and found[-1][2:] == (Rank.ENCLOSING, Label.ADDRESS) else 0
+    reach = min(90, end - floor) if floor < end else 90
+    match = touching(_STREET, text, end, reach, 8) or touching(_PLAIN_STREET, text, end, reach, 8)
     if match and not _is_something_else(match):
         start = match.start()
         flat = _FLAT.search(text, max(0, start - 10), start)
@@ -91,8 +94,8 @@ def _box(text: str, end: int, found: list[Candidate]) -> None:
 # --- other languages ---
 
 _CODE_AND_TOWN: Final = (
-    r"(?:,?[ \n]{1,2}(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3})?[ \n][A-ZÀ-Þ][\w'’-]+"
-    r"(?:[ -](?:[A-ZÀ-Þ][\w'’-]+|am|im|an|der|a|do|da|de|la|le|les|sur|sous|en|lès)){0,4}(?: ?/ ?[A-Z]{2})?)?"
+    r"(?:,?[ \n]{1,2}(?:[A-Z]{1,2}-)?\d{4,5}(?:-\d{3})?[ \n][A-ZÀ-Þ][\w'’-]{1,40}"
+    r"(?:[ -](?:[A-ZÀ-Þ][\w'’-]{1,40}|am|im|an|der|a|do|da|de|la|le|les|sur|sous|en|lès)){0,4}(?: ?/ ?[A-Z]{2})?)?"
 )
 _GERMAN: Final = words("""
     straße strasse str. weg platz allee gasse ring damm ufer chaussee straat laan gracht plein gatan vägen vej gade
@@ -128,10 +131,10 @@ _ROMANCE: Final = phrases("""
 _NUMBER_FIRST: Final = re.compile(r"(?<![\w.])\d{1,5}(?: ?(?:bis|ter))?,? \Z")
 _PARTICLE: Final = r"(?:d'|l'|(?:de|del|della|des|du|dei|di|do|da|dos|das|la|el|los|las|le|les|al|van|von|y|e)[ ])"
 _ROMANCE_NAME: Final = re.compile(
-    rf" ?{_PARTICLE}{{0,3}}[A-ZÀ-ÞŁŚŻ][\w'’´.-]*(?:[ -]{_PARTICLE}{{0,3}}[A-ZÀ-ÞŁŚŻ][\w'’´.-]*){{0,5}}"
+    rf" ?{_PARTICLE}{{0,3}}[A-ZÀ-ÞŁŚŻ][\w'’´.-]{{0,40}}(?:[ -]{_PARTICLE}{{0,3}}[A-ZÀ-ÞŁŚŻ][\w'’´.-]{{0,40}}){{0,5}}"
     r"(?P<number>,? (?:n[ºo°.]{1,2} ?)?\d{1,5}(?:[-/]\d{1,5})?(?: ?[A-Za-z](?!\w))?|,? s/n|,? km \d[\d,.]*)?"
     r"(?:,? (?i:piso|puerta|apt|esc|bajo|interno|appartamento|planta|\d{1,2}[ºª°o])\.? ?[\w.ºª]{0,6})?"
-    r"(?: ?, [A-ZÀ-Þ][\w'’-]+(?: [A-ZÀ-Þ][\w'’-]+){0,2}, ?\d{5}(?!\d))?" + _CODE_AND_TOWN
+    r"(?: ?, [A-ZÀ-Þ][\w'’-]{1,40}(?: [A-ZÀ-Þ][\w'’-]{1,40}){0,2}, ?\d{5}(?!\d))?" + _CODE_AND_TOWN
 )
 
 

@@ -13,7 +13,7 @@ STATES: Final = (
 """USPS Publication 28, appendix B: states, territories and the armed forces."""
 
 _STATE_ZIP: Final = re.compile(rf"(?<![A-Za-z])(?:{STATES})[ ,]{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)(?![\w-])")
-_ZIP_PLUS_4: Final = re.compile(r"(?<![\w.])(?<!\w[-/])(?P<v>\d{5}-\d{4})(?![\w-])(?!\.\d)")
+_ZIP_PLUS_4: Final = re.compile(r"(?<![\w.])(?<!\w[-/])(?P<v>\d{5}-\d{4})(?![\w-])(?!\.\d)", re.ASCII)
 _LETTERED: Final = re.compile(
     # United Kingdom (with its space: without it, half of all part numbers match), Canada
     r"(?<![A-Za-z0-9])(?P<v>(?:[A-PR-UWYZ](?:\d{1,2}|[A-HK-Y]\d|[A-HK-Y]\d\d|\d[A-HJKPS-UW]|[A-HK-Y]\d[A-Z])|GIR) "
@@ -33,7 +33,8 @@ def _postal(expression: re.Pattern[str], before: int) -> Confirm:
 _DECIMAL_PAIR: Final = re.compile(
     # Four places and more: 8.102, 8.310 are thousands in half of the world.
     r"(?<![\w.])[-+]?(?P<lat>\d{1,2}\.\d{4,12})°?\s?[NS]?\s?[,;/ ]\s?(?:\"?(?:lon|lng|long|longitude?)\"?\s?[:=]\s?)?"
-    r"[-+]?(?P<lon>1?\d{1,2}\.\d{4,12})°?\s?[EWO]?(?![\w.]\w)"
+    r"[-+]?(?P<lon>1?\d{1,2}\.\d{4,12})°?\s?[EWO]?(?![\w.]\w)",
+    re.ASCII,
 )
 _ARC: Final = r"\d{1,3}\s?°\s?\d{1,2}\s?['′’]\s?(?:\d{1,2}(?:\.\d+)?\s?(?:\"|″|”|'')\s?)?[NSEWO]"
 _SEXAGESIMAL: Final = re.compile(rf"{_ARC}(?:[ ,/]{{0,3}}{_ARC})?")

@@ -46,28 +46,32 @@ def _email(text: str, end: int, found: list[Candidate]) -> None:
 
 _EXTENSION = r"(?:[ ,;]{0,2}(?:x|[Ee]xt\.?|[Ee]xtn\.?|[Ee]xtension|EXT\.?|Durchwahl|poste)[ .:]{0,2}\d{1,6}(?!\d))?"
 _NANP: Final = re.compile(
-    r"(?<![\w.])(?<!\d[-/])(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-. /]{0,2}\d{3}[-. ]\d{4}(?![\w-])(?!\.\d)" + _EXTENSION
+    r"(?<![\w.])(?<!\d[-/])(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-. /]{0,2}\d{3}[-. ]\d{4}(?![\w-])(?!\.\d)" + _EXTENSION,
+    re.ASCII,
 )
 _INTERNATIONAL: Final = re.compile(
-    r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}(?!\w)" + _EXTENSION
+    r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}+\)?){1,9}+(?![A-Za-wyz_])" + _EXTENSION,
+    re.ASCII,
 )
 _GROUP: Final = re.compile(r"\d+")
 _TAIL: Final = re.compile(r"\)?" + _EXTENSION)
 _NATIONAL: Final = re.compile(
-    r"(?<![\w.+-])(?!\d{5}-\d{4}\b)\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?![\w])(?!\.\d)" + _EXTENSION
+    r"(?<![\w.+-])(?!\d{5}-\d{4}\b)\(?0\d{1,4}\)?(?:[ ./\n-]\d{2,9})(?:[ ./-]\d{2,9}){0,4}(?!\w)(?!\.\d)" + _EXTENSION,
+    re.ASCII,
 )
 _NUMERIC_DATE: Final = re.compile(
-    r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./-]\d)"
+    r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d|[./-]\d)", re.ASCII
 )
 _FILLER_WORDS: Final = words("""
     is was at on no nos num nr number numbers me us him her them back home work office mobile cell day night under to or
     es ist est é número numéro nummer numero номер 号码 番号 번호 है नंबर 是 为
 """)
 _AFTER_KEYWORD: Final = re.compile(
-    r"(?:[^\W\d_A-Za-z]{1,4})?+"
+    r"(?:[^\x00-\x7f]{1,4})?+"  # the ending of an inflected word: номер телефона
     r"(?:[^\S\n]|[:=#.,;()\[\]{}\"'*_|>~：/\\-]|\n(?=\s{0,4}[+(\d])|"
     rf"{trie(cased(_FILLER_WORDS))}(?![A-Za-z0-9])|<[^<>\n]{{1,40}}>){{0,8}}+"
-    r"(?P<v>(?:\+|00)?\(?\d{1,5}\)?\n?(?:[ .\-/]{0,2}\(?\d{1,9}\)?){1,9}" + _EXTENSION + ")(?![\\w@])(?!-\\d)"
+    r"(?P<v>(?:\+|00)?\(?\d{1,5}\)?\n?(?:[ .\-/]{0,2}\(?\d{1,9}+\)?){1,9}+" + _EXTENSION + ")(?![\\w@])(?!-\\d)",
+    re.ASCII,
 )
 
 

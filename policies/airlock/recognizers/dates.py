@@ -8,10 +8,12 @@ from policies.airlock.recognizers.recognizer import (
     Candidate,
     Rank,
     Recognizer,
+    cased,
     digit_count,
     is_version,
     phrases,
     touching,
+    trie,
     words,
 )
 
@@ -22,7 +24,8 @@ _NUMERIC: Final = re.compile(
     r"(?<![\w.])(?<!\d[-/,])(?:"
     r"(?P<y>(?:18|19|20|21)\d{2})(?P<s>[-/. ])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})"
     r"|(?P<a>\d{1,2})(?P<s2>[-/.]\s?| )(?P<b>\d{1,2})(?P=s2)(?P<y2>(?:18|19|20|21)\d{2}|\d{2})"
-    r")(?!\w)(?![-/]\d|\.\d)" + _TIME
+    r")(?!\w)(?![-/]\d|\.\d)" + _TIME,
+    re.ASCII,
 )
 
 
@@ -156,15 +159,20 @@ def _cjk(text: str, end: int, found: list[Candidate]) -> None:
 
 
 _MONTH_DAY: Final = re.compile(
-    r"(?<![\w./-])(?P<a>\d{1,2})/(?P<b>\d{1,2})(?![\w%])(?![/.-]\d)(?!\s?(?:mg|ml|mmhg|pm|am|tabs?|cups?|miles?|of|on|pain|scale|points?|strength|systolic)\b)",
-    re.IGNORECASE,
+    r"(?<![\w./-])(?P<a>\d{1,2})/(?P<b>\d{1,2})(?![\w%])(?![/.-]\d)"
+    r"(?!\s?(?:mg|ml|mmhg|pm|am|tabs?|cups?|miles?|of|on|pain|scale|points?|strength|systolic)\b)",
+    re.IGNORECASE | re.ASCII,
 )
+_CUES: Final = phrases("""
+    on | since | seen | from | until | till | by | before | after | dated | date | dob | born | due | appt | appointment |
+    admitted | discharged | visit | visited | started | begun | began | expires | expired | exp | issued | d.o.b. |
+    closed | opened | scheduled | surgery | between | through | thru | as of | follow up | follow-up | f/u | dos | lmp |
+    edd | implanted | filled | refilled | collected | drawn | performed | signed | birthday | updated | received | faxed |
+    am | el | le | il | em | den | vom | dal | du | desde | depuis | seit | fecha | datum | data | d/c | adm | week of
+""")
 _CUE: Final = re.compile(
-    r"(?<![^\W_])(?:on|since|seen|from|until|till|by|before|after|dated|date|dob|born|due|appt|appointment|admitted|discharged|visit|visited|started|begun|began|"
-    r"expires|expired|exp|issued|d\.o\.b\.|from [^.\n]{3,16} to|closed|opened|scheduled|surgery|between|through|thru|as of|follow[ -]?up|f/u|dos|lmp|edd|implanted|filled|refilled|collected|drawn|"
-    r"performed|signed|birthday|updated|received|faxed|am|el|le|il|em|den|vom|dal|du|desde|depuis|seit|fecha|datum|data|d/c|adm|week of)"
-    r"(?: is| was|:| on| of| the| for)?[\s:=\"'(-]{1,4}(?:the )?(?:\d{1,2}/\d{1,2} ?(?:-|–|to|and|,|&) ?)?\Z",
-    re.IGNORECASE,
+    rf"(?<![^\W_])(?:{trie(cased(_CUES))}|from [^.\n]{{3,16}} to)"
+    r"(?: is| was|:| on| of| the| for)?[\s:=\"'(-]{1,4}(?:the )?(?:\d{1,2}/\d{1,2} ?(?:-|–|to|and|,|&) ?)?\Z"
 )
 
 
@@ -216,7 +224,7 @@ def is_birth(text: str, word_end: int, start: int, end: int) -> bool:
 
 
 _DIGITS_AND_SLASHES: Final = re.compile(
-    r"[\"'\s:=*_|>-]{0,6}(?P<v>\d{1,5} ?[/.-]{1,2} ?\d{1,4}(?: ?[/.-]{1,2} ?\d{2,4})?)(?![\w/-])"
+    r"[\"'\s:=*_|>-]{0,6}(?P<v>\d{1,5} ?[/.-]{1,2} ?\d{1,4}(?: ?[/.-]{1,2} ?\d{2,4})?)(?![\w/-])", re.ASCII
 )
 
 

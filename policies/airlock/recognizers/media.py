@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, touching
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, touching, word_start
 
 _EXTENSIONS: Final = "jpe?g|png|heic|heif|gif|bmp|tiff?|webp|dcm|dicom|cr2|nef|raw|avif"
 _FILE_NAME: Final = re.compile(
@@ -19,7 +19,7 @@ _PERSONAL: Final = re.compile(
 
 
 def _file(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_FILE_NAME, text, end, 96, 4)
+    match = touching(_FILE_NAME, text, end, end - word_start(text, end, 96), 4)
     if match and _PERSONAL.search(match.group()):
         found.append((*match.span(), Rank.SHAPE, Label.PHOTO_ID))
 

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, touching
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, touching, word_start
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}\Z")
 _REST: Final = re.compile(r"[^\s\0<>\"'`|\\^{}“”‘’«»。，、；：！？（）「」【】]{1,4096}")
@@ -24,21 +24,19 @@ def _url_end(text: str, start: int) -> int:
     match = _REST.match(text, start)
     if match is None:
         return start
-    end = match.end()
-    while end > start and (
-        text[end - 1] in ".,;:!?*_~" or (text[end - 1] in ")]" and not _is_balanced(text[start:end]))
-    ):
+    rest = match.group()
+    surplus = {closer: rest.count(closer) - rest.count(opener) for opener, closer in ("()", "[]")}
+    end = len(rest)
+    while end > 0 and (rest[end - 1] in ".,;:!?*_~" or surplus.get(rest[end - 1], 0) > 0):
         end -= 1
-    return end
-
-
-def _is_balanced(text: str) -> bool:
-    return text.count("(") >= text.count(")") and text.count("[") >= text.count("]")
+        if rest[end] in surplus:
+            surplus[rest[end]] -= 1
+    return start + end
 
 
 def _url(text: str, end: int, found: list[Candidate]) -> None:
     scheme = _SCHEME.search(text, max(0, end - 19), end - 3)
-    stop = _url_end(text, end)
+    stop = _url_end(text, end) if scheme else end
     if scheme and stop > end:
         found.append((scheme.start(), stop, Rank.ENCLOSING, Label.URL))
 
@@ -55,11 +53,13 @@ def _host_and_path(text: str, end: int, found: list[Candidate]) -> None:
         found.append((match.start(), _url_end(text, end), Rank.ENCLOSING, Label.URL))
 
 
-_V4: Final = re.compile(r"(?<![\w.-])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?::\d{1,5}|/\d{1,2})?(?![\w-])(?!\.\d)")
+_V4: Final = re.compile(
+    r"(?<![\w.-])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?::\d{1,5}|/\d{1,2})?(?![\w-])(?!\.\d)", re.ASCII
+)
 
 
 def _v4(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_V4, text, end, 15, 12)
+    match = touching(_V4, text, end, end - word_start(text, end, 15), 12)
     if match is None:
         return
     first, *others = map(int, match[1].split("."))
@@ -71,13 +71,14 @@ def _v4(text: str, end: int, found: list[Candidate]) -> None:
 
 
 _V6: Final = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?:%\w{1,15})?(?:/\d{1,3})?(?![\w:])"
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?:%\w{1,15})?(?:/\d{1,3})?(?![\w:])",
+    re.ASCII,
 )
 _HEX_LETTERS_ONLY: Final = re.compile(r"[A-Fa-f:]+")
 
 
 def _v6(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_V6, text, end, 41, 48)
+    match = touching(_V6, text, end, end - word_start(text, end, 41), 48)
     if match is None:
         return
     address = match.group().split("%")[0].split("/")[0]
@@ -94,7 +95,7 @@ def _is_host(address: str) -> bool:
     return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast)
 
 
-_MAC: Final = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")
+_MAC: Final = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])", re.ASCII)
 
 
 def _mac(text: str, end: int, found: list[Candidate]) -> None:

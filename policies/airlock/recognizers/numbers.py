@@ -22,7 +22,7 @@ from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Re
 
 _SEPARATORS: Final = str.maketrans("", "", " -.\n/")
 
-_SSN: Final = re.compile(r"(?<![\w.])(?<!\d-)\d{3}([-. \n])\d{2}([-. \n])\d{4}(?!\w)(?![-.]\d)")
+_SSN: Final = re.compile(r"(?<![\w.])(?<!\d-)\d{3}([-. \n])\d{2}([-. \n])\d{4}(?!\w)(?![-.]\d)", re.ASCII)
 
 
 def _ssn(text: str, end: int, found: list[Candidate]) -> None:
@@ -31,7 +31,7 @@ def _ssn(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.SHAPE, Label.SSN))
 
 
-_RUN: Final = re.compile(r"(?<![\w+$€£#])(?<![\w][-./_])\d{8,19}(?!\w)(?![-./]\w)")
+_RUN: Final = re.compile(r"(?<![\w+$€£#])(?<![\w][-./_])\d{8,19}(?!\w)(?![-./]\w)", re.ASCII)
 
 
 def _run(text: str, end: int, found: list[Candidate]) -> None:
@@ -72,7 +72,10 @@ def _is_compact_date(digits: str) -> bool:
 
 
 _CARD: Final = re.compile(
-    r"(?<![\w+])(?<!\d[-.])(?:\d{4}[-. \n]\d{4}[-. \n]\d{4}[-. \n]\d{1,7}|\d{4}[-. \n]\d{6}[-. \n]\d{4,5}|\d{4}[-. \n]\d{5}[-. \n]\d{6})(?!\w)(?![-.]\d)"
+    # Groups of four; American Express and old Diners 4-6-5 and 4-6-4; 4-5-6. A line may break behind the first.
+    r"(?<![\w+])(?<!\d[-.])\d{4}[-. \n](?:\d{4}[-. ]\d{4}[-. ]\d{1,7}|\d{6}[-. ]\d{4,5}|\d{5}[-. ]\d{6})"
+    r"(?!\w)(?![-.]\d)",
+    re.ASCII,
 )
 
 
@@ -88,7 +91,7 @@ def _card(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.SHAPE, Label.CREDIT_CARD))
 
 
-_FOURS: Final = re.compile(r"(?<![\w+])(?<!\d[-. ])[2-9]\d{3}[-. \n]\d{4}[-. \n]\d{4}(?!\w)(?![-. ]\d)")
+_FOURS: Final = re.compile(r"(?<![\w+])(?<!\d[-. ])[2-9]\d{3}[-. \n]\d{4}[-. ]\d{4}(?!\w)(?![-. ]\d)", re.ASCII)
 
 
 def _aadhaar(text: str, end: int, found: list[Candidate]) -> None:
@@ -144,7 +147,7 @@ def _mbi(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.CHECKED, Label.HEALTH_PLAN_ID))
 
 
-_DEA: Final = re.compile(r"(?<![A-Za-z0-9-])[A-HJ-MPRSTUX][A-Z9]\d{7}(?![\w-])")
+_DEA: Final = re.compile(r"(?<![A-Za-z0-9-])[A-HJ-MPRSTUX][A-Z9]\d{7}(?![\w-])", re.ASCII)
 
 
 def _dea(text: str, end: int, found: list[Candidate]) -> None:
@@ -163,7 +166,7 @@ def _udi(text: str, end: int, found: list[Candidate]) -> None:
 
 
 def _national(shape: str, valid: Callable[[str], bool], longest: int) -> Confirm:
-    expression = re.compile(rf"(?<![\w])(?<!\w[-./])(?:{shape})(?!\w)(?![-./]\w)")
+    expression = re.compile(rf"(?<![\w])(?<!\w[-./])(?:{shape})(?!\w)(?![-./]\w)", re.ASCII)
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
         match = touching(expression, text, end, longest, 1)
@@ -196,10 +199,10 @@ RECOGNIZERS: Final = (
     Recognizer(
         "card",
         _card,
-        (r"\b\d{4}[-. \n](?:\d{4}[-. \n]\d{4}[-. \n]\d{1,7}|\d{6}[-. \n]\d{4,5}|\d{5}[-. \n]\d{6})\b",),
+        (r"\b\d{4}[-. \n](?:\d{4}[-. ]\d{4}[-. ]\d{1,7}|\d{6}[-. ]\d{4,5}|\d{5}[-. ]\d{6})\b",),
         digits=True,
     ),
-    Recognizer("aadhaar", _aadhaar, (r"\b[2-9]\d{3}[-. \n]\d{4}[-. \n]\d{4}\b",), digits=True),
+    Recognizer("aadhaar", _aadhaar, (r"\b[2-9]\d{3}[-. \n]\d{4}[-. ]\d{4}\b",), digits=True),
     Recognizer(
         "iban", _iban, (r"\b[A-Z]{2}\d{2}(?:[ .\n-]?[A-Z0-9]{4}){2}[ .\n-]?[A-Z0-9]{3}",), caseless=True, digits=True
     ),

@@ -23,7 +23,7 @@ PHRASES: Final = phrases("""
 """)
 
 _CAPITAL: Final = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽА-ЯЁІЇЄΑ-Ω"
-_WORD: Final = rf"(?:[{_CAPITAL}][\w'’]*(?:-[{_CAPITAL}][\w'’]*)*)"
+_WORD: Final = rf"(?:[{_CAPITAL}][\w'’]{{0,40}}(?:-[{_CAPITAL}][\w'’]{{0,40}}){{0,3}})"
 _PARTICLE: Final = r"(?:van|von|der|den|de|del|della|di|da|do|dos|das|la|le|los|las|bin|ibn|al|el|y|e|ter|zu|af|ap)"
 _NAME: Final = rf"(?P<v>(?:{_WORD}|[{_CAPITAL}]\.)(?:[ ](?:{_PARTICLE}[ ]){{0,2}}(?:[{_CAPITAL}]\.|{_WORD})){{0,3}})"
 

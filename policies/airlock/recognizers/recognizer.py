@@ -65,6 +65,12 @@ def touching(expression: re.Pattern[str], text: str, end: int, before: int, afte
     return match if match is not None and match.start() < end else None
 
 
+def word_start(text: str, end: int, reach: int) -> int:
+    """Where the unspaced run begins that holds `text[end - 1]`, at most `reach` characters before `end`."""
+    floor = max(0, end - reach)
+    return max(text.rfind(" ", floor, end - 1), text.rfind("\n", floor, end - 1), floor - 1) + 1
+
+
 def digit_count(fewest: int, most: int = 64) -> re.Pattern[str]:
     """An expression whose `fullmatch` asks for that many digits, with anything between them; cheaper than counting."""
     return re.compile(rf"(?:\D*\d){{{fewest},{most}}}\D*")
