@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from observability.exposition import render
-from settings import Address
+from settings import Address, Setting, settings_of
 from sidecar.admin import dump
 from sidecar.app import CannotListenError, pages_on_ports
 from sidecar.config import SidecarConfig
@@ -38,6 +38,9 @@ GRACE: Final = 10.0
 """Seconds on top of `drain_timeout` until a worker is killed."""
 ASK_TIMEOUT: Final = 3.0
 """Seconds for a worker to answer its parent."""
+
+PREFIX: Final = "AEGIS_SIDECAR_"
+"""Of the variables that hold a sidecar's settings."""
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +167,7 @@ class Workers:
             *(sys.executable, "-P", "-m", "aegis", "sidecar", "--config", str(self._directory / "config.json")),
             *("--worker", str(index), "--worker-socket", str(self._socket(index))),
             stdin=asyncio.subprocess.PIPE,  # its end tells the worker that we are gone
-            env={name: value for name, value in os.environ.items() if not name.startswith("AEGIS_SIDECAR_")},
+            env=_environment(self._config),
         )
         self._processes[index] = process
         if self._stopping.is_set():  # drain() came before there was anyone to tell
@@ -178,7 +181,10 @@ class Workers:
         return self._directory / f"worker-{index}.sock"
 
     def _write_config(self, port: int) -> None:
-        settings = {name: value for name, value in dump(self._config).items() if value is not None}
+        secret = {setting.name for setting in _secrets()}
+        settings = {
+            name: value for name, value in dump(self._config).items() if value is not None and name not in secret
+        }
         settings["listen"] = str(Address(self._config.listen.host, port))
         (self._directory / "config.json").write_bytes(msgspec.json.encode(settings))
 
@@ -197,6 +203,18 @@ class Workers:
                 return await _ask_over(self._socket(index), method, target)
         except (OSError, TimeoutError, EOFError):
             raise WorkerSilentError("does not answer; it starts, or it hangs") from None
+
+
+def _secrets() -> list[Setting]:
+    """The settings that stand in no file: workers get them as they came to us, through the environment."""
+    return [setting for setting in settings_of(SidecarConfig) if setting.kind.is_secret]
+
+
+def _environment(config: SidecarConfig) -> dict[str, str]:
+    """A worker's environment: every setting comes from the file, except the secrets."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    held = {secret.variable(PREFIX): str(getattr(config, secret.name)) for secret in _secrets()}
+    return inherited | {name: value for name, value in held.items() if value}
 
 
 async def _ask_over(path: Path, method: str, target: str) -> bytes:

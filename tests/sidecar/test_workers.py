@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -96,3 +97,16 @@ async def _until_ready(port: int) -> None:
             except (OSError, asyncio.IncompleteReadError):
                 pass
             await asyncio.sleep(0.1)
+
+
+async def test_workers_learn_secrets_from_the_environment_and_no_file_holds_them(
+    tmp_path: Path, free_ports: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AEGIS_SIDECAR_BANS_REDIS", "redis://:canary-password@127.0.0.1:1")
+    ports = dict(zip(("listen", "ready", "metrics", "admin"), free_ports, strict=False))
+
+    async with answering_upstream(completion("ok")) as upstream, running_workers(tmp_path, upstream.url, ports):
+        kept = [path.read_bytes() for path in Path(tempfile.gettempdir()).glob("aegis-sidecar-*/config.json")]
+
+    assert kept
+    assert not [held for held in kept if b"canary-password" in held]
