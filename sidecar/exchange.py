@@ -17,6 +17,7 @@ of the answer, the wheel (deadlines.py) of time. `flush` ends every telling, so 
 What may end an exchange at any moment stands at the end: the client goes away, the upstream fails, time runs out.
 """
 
+import logging
 from functools import partial
 from typing import Final, Protocol
 
@@ -54,6 +55,8 @@ SHORT_BODY: Final = 64 * 1024
 """Bytes of a refused request that are read out so that its connection can live on."""
 ASKED_AGAIN: Final = 5
 """How often a model is asked again at most, whatever a policy wants: each time is paid for."""
+
+logger = logging.getLogger(__name__)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -454,6 +457,14 @@ class ExchangeRun:
     def _refuse(self, refusal: Refusal) -> None:
         """Ends the exchange with an error, in whatever way the client can still be told."""
         self._drop_upstream()
+        if refusal.status >= 500:
+            extra = {
+                "code": refusal.code,
+                "detail": refusal.message,
+                "route": self._plan.route_name,
+                "exchange": self.id,
+            }
+            logger.warning("exchange failed", extra=extra)
         delivery = self._delivery
         if not delivery.begun:
             self._account.status = refusal.status
