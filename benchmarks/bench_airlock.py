@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="scan and requests only")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(emoji=False)
     started = time.process_time()
     scanner = Scanner()
     console.print(f"engine compiled in {time.process_time() - started:.2f} s of CPU")
