@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from controlplane.admin import PolicyAdmin
 from controlplane.config import ControlPlaneConfig
 from controlplane.discovery.server import DiscoveryTimes, PolicyDiscovery, server_id
+from controlplane.grpc_options import LONG_LIVED
 from controlplane.identity.credentials import server_credentials
 from controlplane.identity.identity import Identity
 from controlplane.publication import Publication
@@ -31,20 +32,9 @@ MAX_MESSAGE: Final = 16 * 1024 * 1024
 _STOP_GRACE: Final = 2.0
 """Seconds for calls of operators to end; streams have ended before."""
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    # gRPC ignores a misspelt option without a word: tests/controlplane/test_options.py sees each of them work.
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.max_concurrent_streams", 100_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    # The default of 5 minutes cuts off clients that ping every 30 s: GOAWAY too_many_pings.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Connections pin to the oldest replica unless they end now and then.
-    ("grpc.max_connection_age_ms", 1_800_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.so_reuseport", 0),
+    *LONG_LIVED,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from controlplane.grpc_options import LONG_LIVED
 from controlplane.identity.credentials import server_credentials
 from controlplane.identity.identity import Identity
 from controlplane.identity.spiffe import IdentityError
@@ -38,19 +39,7 @@ logger = logging.getLogger(__name__)
 
 _GRACE: Final = 2
 """Seconds for answers that are under way when the node stops."""
-GRPC_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 16 << 20),
-    ("grpc.max_concurrent_streams", 100_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_age_ms", 1_800_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.so_reuseport", 0),
-)
-"""Misspelt ones are ignored without a word: tests try what these promise."""
+GRPC_OPTIONS: Final = (("grpc.max_receive_message_length", 16 << 20), *LONG_LIVED)
 
 
 @dataclass(frozen=True, slots=True)
