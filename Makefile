@@ -20,7 +20,7 @@ check: setup  ## what every commit must pass: format, lint, types, architecture,
 setup: .venv/.synced
 
 .venv/.synced: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --frozen --extra demo --extra gateway --extra mcp --extra redis --quiet
+	$(UV) sync --frozen --extra demo --extra gateway --extra mcp --extra redis --extra quic --quiet
 	@touch $@
 
 $(UV):

@@ -1,0 +1,1 @@
+"""Streams in a tunnel: frames, credit windows, fair turns; sans-I/O."""

@@ -1,0 +1,1 @@
+"""Noise XK and XKpsk3, sans-I/O (Noise protocol framework, revision 34)."""
