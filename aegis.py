@@ -21,6 +21,7 @@ COMMANDS = {
     ),
     "controlplane": ("commands.controlplane", "Distributes policies to sidecars and keeps their history."),
     "policy": ("commands.policy", "Checks, compares, pushes and rolls back policies; shows who runs what."),
+    "honeypot": ("commands.honeypot", "Show what attackers probe, and move the honeypot's traps."),
     "airlock": ("commands.airlock", "Find identifiers in text, as the airlock does."),
     "audit": ("commands.audit", "Verify, prove and show audit leaves; check a whole log. Offline."),
     "ledger": ("commands.ledger", "A Merkle node: keeps audit leaves in a log that anybody can verify."),

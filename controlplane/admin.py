@@ -15,9 +15,11 @@ from controlplane.discovery.server import PolicyDiscovery
 from controlplane.discovery.session import printable
 from controlplane.identity.peer import peer_of
 from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
+from controlplane.security.traps import TrapKeeper
 from controlplane.status import node_status
 from controlplane.store.store import Action, ConflictError, NoSuchRevisionError, Origin, PolicyStore, StoreError
 from policies.errors import SpecError
+from policies.honeypot.config import TrapPlacement
 from policies.spec import Source
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class PolicyAdmin:
         store: PolicyStore,
         discovery: PolicyDiscovery,
         trust_domain: str,
+        traps: TrapKeeper,
         *,
         changed: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
@@ -72,6 +75,7 @@ class PolicyAdmin:
         self._store = store
         self._discovery = discovery
         self._trust_domain = trust_domain
+        self._traps = traps
         self._changed = changed
         self._now = now
 
@@ -85,6 +89,8 @@ class PolicyAdmin:
             "Status": (pb.StatusRequest, pb.StatusResponse, self._status),
             "List": (pb.ListRequest, pb.ListResponse, self._list),
             "History": (pb.HistoryRequest, pb.HistoryResponse, self._history),
+            "Traps": (pb.TrapsRequest, pb.TrapsResponse, self._show_traps),
+            "RotateTraps": (pb.RotateTrapsRequest, pb.TrapsResponse, self._rotate_traps),
         }
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -162,6 +168,20 @@ class PolicyAdmin:
             for (kind, name), action in record.changes.items():
                 getattr(revision, action.value).append(f"{kind}/{name}")
         return response
+
+    async def _show_traps(self, _request: pb.TrapsRequest, _operator: SpiffeId) -> pb.TrapsResponse:
+        return self._placed(*await self._traps.placement())
+
+    async def _rotate_traps(self, request: pb.RotateTrapsRequest, operator: SpiffeId) -> pb.TrapsResponse:
+        return self._placed(*await self._traps.rotate(str(operator), _reason(request.reason)))
+
+    def _placed(self, revision: int, placement: TrapPlacement) -> pb.TrapsResponse:
+        return pb.TrapsResponse(
+            revision=revision,
+            generation=placement.generation,
+            probed_primes=sorted(placement.probed_primes),
+            probes=self._traps.probes.counts(),
+        )
 
     async def _make_revision(
         self, propose: Callable[[], tuple[int, Proposal]], origin: Origin, expected: int | None

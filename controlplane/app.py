@@ -21,6 +21,8 @@ from controlplane.grpc_options import LONG_LIVED
 from controlplane.identity.credentials import server_credentials
 from controlplane.identity.identity import Identity
 from controlplane.publication import Publication
+from controlplane.security.probes import Probes
+from controlplane.security.traps import TrapKeeper
 from controlplane.store.store import PolicyStore
 from observability.exposition import Merged
 from observability.metrics import Registry, Snapshot
@@ -84,12 +86,22 @@ async def serve(
         times = DiscoveryTimes(
             config.heartbeat_every, config.drain_within, config.hello_within, tick=min(1.0, config.heartbeat_every / 4)
         )
+        probes = Probes()
         discovery = PolicyDiscovery(
-            trust_domain, metrics, server_id=server_id(), times=times, max_streams=config.max_streams
+            trust_domain,
+            metrics,
+            server_id=server_id(),
+            times=times,
+            max_streams=config.max_streams,
+            probed=probes.heard,
         )
         publication = Publication(store, discovery)
         await publication.refresh()
-        admin = PolicyAdmin(store, discovery, trust_domain, changed=publication.refresh, now=now)
+        author = str(Identity.read(directory).spiffe_id)
+        traps = TrapKeeper(
+            store, probes, author, changed=publication.refresh, now=now, every=config.traps_follow_probes_every
+        )
+        admin = PolicyAdmin(store, discovery, trust_domain, traps, changed=publication.refresh, now=now)
 
         server = grpc.aio.server(options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((discovery.handler(), admin.handler()))
@@ -107,7 +119,8 @@ async def serve(
         await probes.set("", health_pb2.HealthCheckResponse.SERVING)
 
         async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(discovery.run()), tasks.create_task(publication.follow(config.poll_every))]
+            duties = (discovery.run(), publication.follow(config.poll_every), traps.run())
+            work = [tasks.create_task(duty) for duty in duties]
             ready(ports)
             await stop.wait()
             # Probes first: nobody new is sent here. Then the sidecars are told when to come back.

@@ -13,13 +13,16 @@ from controlplane.store.store import Action, Resources, changes_between
 from policies import compile as policy_compile
 from policies import wire
 from policies.errors import Finding, PolicyError, SpecError
-from policies.spec import Document, DocumentKey, Source
+from policies.spec import Document, DocumentKey, Kind, Source
 from policies.spec_load import load, render
 
 MAX_DOCUMENTS: Final = 4096
 """In force together; as many as a sidecar holds."""
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Of all resources together, so that the whole of a type fits one message of 16 MiB."""
+MANAGED_NAME: Final = "mesh"
+MANAGED: Final[frozenset[DocumentKey]] = frozenset({(Kind.TRAPS, MANAGED_NAME)})
+"""Documents that the control plane keeps by itself: no prune takes them away, no rollback turns them back."""
 _ANY_KEY: Final = bytes(32)
 """Whether a policy can be built does not depend on the tenant's key, which the control plane does not have."""
 
@@ -47,7 +50,7 @@ class Proposal:
 
 def propose(sources: Sequence[Source], in_force: Resources, *, prune: bool) -> Proposal:
     """What is in force afterwards. `prune`: what the sources do not name is removed. Raises SpecError."""
-    kept: Resources = {} if prune else in_force
+    kept: Resources = _managed(in_force) if prune else in_force
     documents = load(sources, documents_of(kept))
     after = {**kept, **{document.key: _resource(document) for document in documents}}
     _require_bounded(after)
@@ -58,6 +61,7 @@ def propose(sources: Sequence[Source], in_force: Resources, *, prune: bool) -> P
 
 def restore(target: Resources, in_force: Resources) -> Proposal:
     """The proposal to make an earlier revision the next one. Raises SpecError when this build cannot use it."""
+    target = {**{key: each for key, each in target.items() if key not in MANAGED}, **_managed(in_force)}
     changes = changes_between(in_force, target)
     documents = documents_of(target)
     _require_buildable([documents[key] for key, action in changes.items() if action is not Action.REMOVED])
@@ -86,6 +90,10 @@ def documents_of(resources: Resources) -> dict[DocumentKey, Document]:
 def text_of(key: DocumentKey, resources: Mapping[DocumentKey, pb.Resource]) -> str:
     """A document as YAML; empty when there is none. Raises SpecError as `documents_of` does."""
     return render(documents_of({key: resources[key]})[key]) if key in resources else ""
+
+
+def _managed(resources: Resources) -> Resources:
+    return {key: resource for key, resource in resources.items() if key in MANAGED}
 
 
 def _resource(document: Document) -> pb.Resource:

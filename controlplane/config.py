@@ -33,6 +33,8 @@ class ControlPlaneConfig:
     """Over how long sidecars spread their return when this process stops."""
     poll_every: Annotated[Seconds, Range(0.1, 60)] = 1.0
     """How often the store is asked for revisions that another replica made."""
+    traps_follow_probes_every: Annotated[Seconds, Range(60, 31_536_000)] = 86_400.0
+    """How often honeypot traps move to what attackers probe; `aegis honeypot rotate` moves them at once."""
     max_streams: Annotated[int, Range(1, 100_000)] = 20_000
     """Sidecars that may be connected; about 40 KB of memory each."""
     log_level: str = "info"

@@ -5,13 +5,14 @@ leaves its predecessor in force; putting them together is cheap and done anew wi
 """
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.airlock.config import AirlockConfig
 from policies.airlock.redact import AirlockPolicy
 from policies.errors import ReferenceMissingError
 from policies.firewall import FirewallPolicy, injection_scanner
 from policies.firewall_config import FirewallConfig
+from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.mathprotocol.policy import ProtocolPolicy
 from policies.model import Policy
@@ -48,6 +49,9 @@ def assemble(
     parts: Mapping[DocumentKey, Part], *, revision: int, source: str, unbuilt: Iterable[tuple[str, RouteSpec]] = ()
 ) -> PolicySnapshot:
     """All routes among `parts`. A route whose references are missing, and every `unbuilt` (name, spec), is blocked."""
+    placements = [part.document.body for part in parts.values() if isinstance(part.document.body, TrapPlacement)]
+    if placements:
+        parts = {key: _placed(part, placements) for key, part in parts.items()}
     routes: list[Route] = []
     blocked = [BlockedRoute(name, spec.prefix, spec.headers) for name, spec in unbuilt]
     for (_, name), part in parts.items():
@@ -75,6 +79,12 @@ def compile_documents(
     for part in parts.values():
         require_references(part.document, parts)
     return assemble(parts, revision=revision, source=source)
+
+
+def _placed(part: Part, placements: Iterable[TrapPlacement]) -> Part:
+    if not isinstance(part.policy, ProtocolPolicy):
+        return part
+    return replace(part, policy=part.policy.with_traps(placements))
 
 
 def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part]) -> Route:

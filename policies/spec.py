@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from policies.airlock.config import AirlockConfig
 from policies.errors import refuse
 from policies.firewall_config import FirewallConfig
+from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     """
 
     UPSTREAM = "Upstream"
+    TRAPS = "TrapPlacement"
     PROTOCOL = "ProtocolPolicy"
     FIREWALL = "FirewallPolicy"
     AIRLOCK = "AirlockPolicy"
@@ -89,10 +91,11 @@ class RouteSpec:
         yield not 1 <= self.max_body <= MAX_BODY, f"max_body: expected 1 to {MAX_BODY} bytes"
 
 
-Body = Upstream | ProtocolConfig | FirewallConfig | AirlockConfig | RouteSpec
+Body = Upstream | TrapPlacement | ProtocolConfig | FirewallConfig | AirlockConfig | RouteSpec
 
 KIND_OF_BODY: Final[Mapping[type, Kind]] = {
     Upstream: Kind.UPSTREAM,
+    TrapPlacement: Kind.TRAPS,
     ProtocolConfig: Kind.PROTOCOL,
     FirewallConfig: Kind.FIREWALL,
     AirlockConfig: Kind.AIRLOCK,

@@ -22,7 +22,7 @@ from policies.airlock.config import (
 from policies.airlock.labels import Label, Profile
 from policies.errors import ConfigError
 from policies.firewall_config import FirewallConfig, FirewallMode
-from policies.honeypot.config import HoneypotConfig
+from policies.honeypot.config import HoneypotConfig, TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
 from policies.model import UnreadablePart
@@ -130,6 +130,13 @@ class HoneypotModel(_Model):
     decoy: StrictBool | None = Field(None, description="Give a caught prober a false answer instead of 403.")
 
 
+class TrapsModel(_Model):
+    """Where the traps of every route belong now. The control plane keeps the document named `mesh` itself."""
+
+    generation: StrictInt | None = Field(None, description="Grows with every rotation.")
+    probed_primes: frozenset[StrictInt] | None = Field(None, description="What attackers tried most of late.")
+
+
 class ProtocolModel(_Model):
     """How a route holds its exchanges to MathProtocol."""
 
@@ -194,6 +201,7 @@ class AirlockModel(_Model):
 
 SPECS: Final[Mapping[Kind, type[_Model]]] = {
     Kind.UPSTREAM: UpstreamModel,
+    Kind.TRAPS: TrapsModel,
     Kind.PROTOCOL: ProtocolModel,
     Kind.FIREWALL: FirewallModel,
     Kind.AIRLOCK: AirlockModel,
@@ -208,6 +216,7 @@ _NESTED: Final[Mapping[str, type[Any]]] = {
 }
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
     Kind.UPSTREAM: Upstream,
+    Kind.TRAPS: TrapPlacement,
     Kind.PROTOCOL: ProtocolConfig,
     Kind.FIREWALL: FirewallConfig,
     Kind.AIRLOCK: AirlockConfig,

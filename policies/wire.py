@@ -17,6 +17,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from policies.airlock.config import AirlockConfig
 from policies.errors import ConfigError, WireError
 from policies.firewall_config import FirewallConfig
+from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
@@ -33,6 +34,7 @@ MAX_NUMBER: Final = 10**18 - 1
 
 MESSAGES: Final[Mapping[Kind, tuple[type[Any], type[Message]]]] = {
     Kind.UPSTREAM: (Upstream, policy_pb2.Upstream),
+    Kind.TRAPS: (TrapPlacement, policy_pb2.TrapPlacement),
     Kind.PROTOCOL: (ProtocolConfig, policy_pb2.ProtocolPolicy),
     Kind.FIREWALL: (FirewallConfig, policy_pb2.FirewallPolicy),
     Kind.AIRLOCK: (AirlockConfig, policy_pb2.AirlockPolicy),

@@ -27,6 +27,7 @@ from google.rpc import code_pb2
 from observability import names
 from observability.metrics import Labels, Registry
 from policies import wire
+from policies.mathprotocol.policy import PROBED_LABEL
 from policies.model import UnixNanos
 from policies.snapshot import PolicySnapshot
 from sidecar.backoff import Backoff
@@ -123,6 +124,8 @@ class PolicyClient:
         self._channel: grpc.aio.Channel | None = None
         self._channel_files: tuple[bytes, ...] = ()
         self._metrics = metrics
+        self._probed: dict[int, int] = {}
+        """Prime -> probes that the control plane has been told of."""
         self._nacks = metrics.counter(names.CONFIG_NACKS)
         self._reconnects = metrics.counter(names.CONTROL_RECONNECTS)
         self._show()
@@ -210,6 +213,11 @@ class PolicyClient:
     def digests(self) -> dict[str, str]:
         """type_url -> digest of what is in force."""
         return self._state.digests()
+
+    def newly_probed(self) -> dict[int, int]:
+        """Prime without a task -> how often attackers tried it since this was asked last."""
+        before, self._probed = self._probed, probed_primes(self._metrics)
+        return {prime: more for prime, count in self._probed.items() if (more := count - before.get(prime, 0)) > 0}
 
     # --- below: private ---
 
@@ -326,6 +334,16 @@ class PolicyClient:
 
     async def _work(self, change: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._worker, change, *arguments)
+
+
+def probed_primes(metrics: Registry) -> dict[int, int]:
+    """Prime -> how often it was probed, over all routes: what ProtocolPolicy found, as it was counted."""
+    found: dict[int, int] = {}
+    for (_route, label), count in metrics.counter(names.POLICY_FINDINGS).values().items():
+        if label.startswith(PROBED_LABEL):
+            prime = int(label.removeprefix(PROBED_LABEL))
+            found[prime] = found.get(prime, 0) + int(count)
+    return found
 
 
 def _identity_files(directory: Path) -> tuple[bytes, bytes, bytes]:

@@ -70,6 +70,9 @@ class Recipient(Protocol):
     def digests(self) -> dict[str, str]:
         """type_url -> digest of what is in force."""
 
+    def newly_probed(self) -> dict[int, int]:
+        """Prime without a task -> how often attackers tried it since this was asked last."""
+
 
 async def converse(call: Any, hello: pb.Hello, recipient: Recipient, times: StreamTimes) -> Ending:
     """Speak over `call` until one side ends. Raises nothing but for cancellation; the call is over afterwards."""
@@ -156,7 +159,8 @@ async def _beat(outbox: asyncio.Queue[pb.Up], recipient: Recipient, every: float
         await asyncio.sleep(every)
         seq += 1
         if not outbox.full():  # what waits there tells the server that we live as well
-            outbox.put_nowait(pb.Up(heartbeat=pb.Heartbeat(seq=seq, applied=recipient.digests())))
+            heartbeat = pb.Heartbeat(seq=seq, applied=recipient.digests(), probed=recipient.newly_probed())
+            outbox.put_nowait(pb.Up(heartbeat=heartbeat))
 
 
 async def _grow_old(times: StreamTimes) -> Ending:

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
 
-from commands.policy.connection import Server, admin
+from commands.policy.connection import Server, admin, server_options
 from sidecar.policy_file import MAX_FILE, UnreadableSourceError, read_sources
 
 FINDINGS: Final = 1
@@ -20,30 +20,6 @@ _EXPECT = click.option(
     "--expect-revision", type=click.IntRange(min=0), metavar="N", help="Refuse if the newest revision is not N."
 )
 _REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
-Function = Callable[..., Any]
-
-
-def _server(function: Function) -> Function:
-    address = click.option(
-        "--server",
-        default="127.0.0.1:8443",
-        show_default=True,
-        envvar="AEGIS_POLICY_SERVER",
-        show_envvar=True,
-        metavar="HOST:PORT",
-        help="The control plane.",
-    )
-    identity = click.option(
-        "--identity",
-        default=Path("~/.local/state/aegis/identity/operator"),
-        show_default=True,
-        envvar="AEGIS_POLICY_IDENTITY",
-        show_envvar=True,
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Directory with an operator's tls.crt, tls.key and ca.crt.",
-    )
-    return address(identity(function))
 
 
 @click.group("policy")
@@ -82,7 +58,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> None:
 @command.command()
 @_PATHS
 @_PRUNE
-@_server
+@server_options
 @_JSON
 def diff(paths: Sequence[Path], prune: bool, server: str, identity: Path, as_json: bool) -> None:
     """Show what a push would change, as a unified diff per document. Changes nothing."""
@@ -99,7 +75,7 @@ def diff(paths: Sequence[Path], prune: bool, server: str, identity: Path, as_jso
 @_PRUNE
 @_EXPECT
 @_REASON
-@_server
+@server_options
 @_JSON
 def push(
     paths: Sequence[Path],
@@ -124,7 +100,7 @@ def push(
 @click.argument("revision", type=click.IntRange(min=1))
 @_EXPECT
 @_REASON
-@_server
+@server_options
 @_JSON
 def rollback(
     revision: int, expect_revision: int | None, reason: str, server: str, identity: Path, as_json: bool
@@ -140,7 +116,7 @@ def rollback(
 
 @command.command()
 @click.option("--resources", "every_resource", is_flag=True, help="Also every policy of every sidecar.")
-@_server
+@server_options
 @_JSON
 def status(every_resource: bool, server: str, identity: Path, as_json: bool) -> None:
     """Show which sidecar runs which version of what, and who refused what and why.
@@ -164,7 +140,7 @@ def status(every_resource: bool, server: str, identity: Path, as_json: bool) -> 
 @command.command("list")
 @click.option("--revision", type=click.IntRange(min=1), metavar="N", help="An old revision instead of the newest.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the documents themselves: they can be pushed again.")
-@_server
+@server_options
 @_JSON
 def list_documents(revision: int | None, as_yaml: bool, server: str, identity: Path, as_json: bool) -> None:
     """List the documents in force."""
@@ -184,7 +160,7 @@ def list_documents(revision: int | None, as_yaml: bool, server: str, identity: P
 
 @command.command()
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Revisions to show.")
-@_server
+@server_options
 @_JSON
 def history(limit: int, server: str, identity: Path, as_json: bool) -> None:
     """Show who changed what, when and why."""

@@ -1,6 +1,6 @@
-"""How `aegis policy` reaches the control plane: the operator's certificate, and errors in plain words."""
+"""How `aegis policy` and its kin reach the control plane: the operator's certificate, and errors in plain words."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import click
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 _DEADLINE: Final = 60.0
 """Seconds; the control plane builds every changed policy before it answers."""
+Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,30 @@ class Server:
     address: str
     identity: Path
     """Directory with `tls.crt`, `tls.key` and `ca.crt` of an operator."""
+
+
+def server_options(function: Function) -> Function:
+    """--server and --identity."""
+    address = click.option(
+        "--server",
+        default="127.0.0.1:8443",
+        show_default=True,
+        envvar="AEGIS_POLICY_SERVER",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="The control plane.",
+    )
+    identity = click.option(
+        "--identity",
+        default=Path("~/.local/state/aegis/identity/operator"),
+        show_default=True,
+        envvar="AEGIS_POLICY_IDENTITY",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Directory with an operator's tls.crt, tls.key and ca.crt.",
+    )
+    return address(identity(function))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Frames are written as bytes that all streams share, so that a push to a thousand
 import asyncio
 import logging
 import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -82,7 +83,9 @@ class PolicyDiscovery:
         server_id: str,
         times: DiscoveryTimes = DiscoveryTimes(),
         max_streams: int = 20_000,
+        probed: Callable[[Mapping[int, int]], None] = lambda _probed: None,
     ) -> None:
+        """`probed` is told, prime by prime, what sidecars hear attackers probe."""
         self.roster = Roster()
         self.desired = Desired.nothing()
         self._trust_domain = trust_domain
@@ -94,6 +97,7 @@ class PolicyDiscovery:
         """Streams that have not said Hello yet."""
         self._max_streams = max_streams
         self._draining = False
+        self._probed = probed
         self._one_ended = asyncio.Event()
         self._push_seconds = metrics.histogram(names.CP_PUSH_SECONDS)
         self._nacks = metrics.counter(names.CP_NACKS)
@@ -227,6 +231,8 @@ class PolicyDiscovery:
                 return
             if outcome is not None:
                 self._record(outcome, stream.session, peer)
+            if up.heartbeat.probed:
+                self._probed(up.heartbeat.probed)
             stream.look(now)
 
     async def _write(self, call: Call, stream: _Stream) -> None:

@@ -1,6 +1,8 @@
-"""How a route lays its traps: a part of ProtocolPolicy."""
+"""How a route lays its traps (a part of ProtocolPolicy), and where the control plane wants them."""
 
 from dataclasses import dataclass
+
+from policies.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,7 @@ class HoneypotConfig:
     rotation_seconds: float = 86_400.0
     """How long a draw holds. At least a minute."""
     generation: int = 0
-    """Raised to draw anew at once, whatever the time: the control plane's rotation on demand."""
+    """Raised to draw anew at once, whatever the time."""
     probed_primes: frozenset[int] = frozenset()
     """Primes that attackers tried of late: three times as likely to be drawn."""
     decoy: bool = False
@@ -28,3 +30,25 @@ class HoneypotConfig:
         faults = [text for wrong, text in checks if wrong]
         if faults:
             raise ValueError("; ".join(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class TrapPlacement:
+    """Where the traps of every route belong now: kept by the control plane, which hears what attackers probe.
+
+    Construction raises ConfigError that names every field at fault.
+    """
+
+    generation: int = 0
+    """Grows with every rotation; added to each route's own `generation`."""
+    probed_primes: frozenset[int] = frozenset()
+    """What attackers tried most of late; joined with each route's own `probed_primes`."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 <= self.generation < 1 << 31:
+            faults.append("generation: expected 0 to 2147483647")
+        if not all(1 < prime < 100 for prime in self.probed_primes):
+            faults.append("probed_primes: expected primes from 2 to 97")
+        if faults:
+            raise ConfigError(faults)

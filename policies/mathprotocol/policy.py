@@ -9,9 +9,12 @@ Not done here: scoring CONTEXT for injected instructions (policies.firewall runs
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Final
 
+from policies.honeypot.config import TrapPlacement
 from policies.honeypot.decoy import decoy_answer
 from policies.honeypot.traps import period_of, traps_of_period
 from policies.mathprotocol.codes import CLASSIFICATION_TASKS, PRIMES, V21_TASKS, ErrorCode, Kind
@@ -43,6 +46,8 @@ from policies.model import (
 )
 
 _UNUSED: Final = PRIMES - V21_TASKS
+PROBED_LABEL: Final = "protocol.probed."
+"""Of findings; the prime follows."""
 _FAULTS: Final = {
     ErrorCode.INVALID_FORMAT: "INVALID_FORMAT",
     ErrorCode.INVALID_TASK: "INVALID_TASK",
@@ -71,6 +76,20 @@ class ProtocolPolicy:
         self._boundary = boundary
         self._drawn: tuple[int, frozenset[int]] = -1, frozenset()
         """Period and its traps, as last drawn: a draw costs as much as a whole validation."""
+
+    def with_traps(self, placements: Iterable[TrapPlacement]) -> "ProtocolPolicy":
+        """This policy with its traps where the control plane wants them."""
+        honeypot = self.config.honeypot
+        for placement in placements:
+            honeypot = replace(
+                honeypot,
+                generation=(honeypot.generation + placement.generation) % (1 << 32),
+                probed_primes=honeypot.probed_primes | placement.probed_primes,
+            )
+        moved = copy(self)
+        moved.config = replace(self.config, honeypot=honeypot)
+        moved._drawn = -1, frozenset()
+        return moved
 
     def open(self, exchange: Exchange) -> "ProtocolRun":
         """A fresh run for one exchange."""
@@ -193,7 +212,7 @@ class ProtocolRun:
     def _note_probes(self, request: Request | None, text: str) -> None:
         """Which primes without a task are tried: where traps belong (`HoneypotConfig.probed_primes`)."""
         for prime in _UNUSED & (probed_tasks(text) if request is None else {request.task}):
-            self._count(f"protocol.probed.{prime}")
+            self._count(f"{PROBED_LABEL}{prime}")
 
     def _is_trap(self, request: Request | None, text: str, traps: frozenset[int]) -> bool:
         if request is None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, Restoration, ToolRestore
 from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
-from policies.honeypot.config import HoneypotConfig
+from policies.honeypot.config import HoneypotConfig, TrapPlacement
 from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
@@ -38,6 +38,7 @@ PROTOCOLS = st.builds(
     honeypot=st.builds(HoneypotConfig, st.integers(0, 10), decoy=st.booleans()),
     context=st.builds(ContextRules, damaged=st.sampled_from(Damaged), emoji=st.sampled_from(Presence)),
 )
+TRAPS = st.builds(TrapPlacement, st.integers(0, (1 << 31) - 1), st.frozensets(st.integers(2, 97)))
 FIREWALLS = st.builds(FirewallConfig, st.sampled_from(FirewallMode), st.floats(0.1, 10))
 AIRLOCKS = st.builds(
     AirlockConfig,
@@ -54,5 +55,5 @@ AIRLOCKS = st.builds(
 def documents(draw: st.DrawFn) -> Document:
     name = draw(NAMES)
     upstream = st.builds(Upstream, st.just(name), NAMES.map("https://{}.example/v1".format), connect_timeout=SECONDS)
-    body = draw(ROUTES | PROTOCOLS | FIREWALLS | AIRLOCKS | upstream)
+    body = draw(ROUTES | PROTOCOLS | TRAPS | FIREWALLS | AIRLOCKS | upstream)
     return Document(name, body, draw(st.none() | SECONDS))

@@ -14,6 +14,7 @@ from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
 from policies.errors import ConfigError, WireError
 from policies.firewall_config import FirewallConfig
+from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
@@ -24,6 +25,8 @@ def example(kind: Kind) -> Document:
     match kind:
         case Kind.UPSTREAM:
             return Document("one", Upstream("one", "https://model.example"))
+        case Kind.TRAPS:
+            return Document("one", TrapPlacement(3, frozenset({43})))
         case Kind.PROTOCOL:
             return Document("one", ProtocolConfig())
         case Kind.FIREWALL:

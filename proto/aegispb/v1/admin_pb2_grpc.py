@@ -69,6 +69,16 @@ class PolicyAdminStub(object):
                 request_serializer=aegispb_dot_v1_dot_admin__pb2.HistoryRequest.SerializeToString,
                 response_deserializer=aegispb_dot_v1_dot_admin__pb2.HistoryResponse.FromString,
                 _registered_method=True)
+        self.Traps = channel.unary_unary(
+                '/aegispb.v1.PolicyAdmin/Traps',
+                request_serializer=aegispb_dot_v1_dot_admin__pb2.TrapsRequest.SerializeToString,
+                response_deserializer=aegispb_dot_v1_dot_admin__pb2.TrapsResponse.FromString,
+                _registered_method=True)
+        self.RotateTraps = channel.unary_unary(
+                '/aegispb.v1.PolicyAdmin/RotateTraps',
+                request_serializer=aegispb_dot_v1_dot_admin__pb2.RotateTrapsRequest.SerializeToString,
+                response_deserializer=aegispb_dot_v1_dot_admin__pb2.TrapsResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyAdminServicer(object):
@@ -124,6 +134,20 @@ class PolicyAdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Traps(self, request, context):
+        """Where honeypot traps are placed, and what was probed since, as this replica heard.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateTraps(self, request, context):
+        """New traps on every route at once, placed by what was probed: one new revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +185,16 @@ def add_PolicyAdminServicer_to_server(servicer, server):
                     servicer.History,
                     request_deserializer=aegispb_dot_v1_dot_admin__pb2.HistoryRequest.FromString,
                     response_serializer=aegispb_dot_v1_dot_admin__pb2.HistoryResponse.SerializeToString,
+            ),
+            'Traps': grpc.unary_unary_rpc_method_handler(
+                    servicer.Traps,
+                    request_deserializer=aegispb_dot_v1_dot_admin__pb2.TrapsRequest.FromString,
+                    response_serializer=aegispb_dot_v1_dot_admin__pb2.TrapsResponse.SerializeToString,
+            ),
+            'RotateTraps': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateTraps,
+                    request_deserializer=aegispb_dot_v1_dot_admin__pb2.RotateTrapsRequest.FromString,
+                    response_serializer=aegispb_dot_v1_dot_admin__pb2.TrapsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,6 +386,60 @@ class PolicyAdmin(object):
             '/aegispb.v1.PolicyAdmin/History',
             aegispb_dot_v1_dot_admin__pb2.HistoryRequest.SerializeToString,
             aegispb_dot_v1_dot_admin__pb2.HistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Traps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aegispb.v1.PolicyAdmin/Traps',
+            aegispb_dot_v1_dot_admin__pb2.TrapsRequest.SerializeToString,
+            aegispb_dot_v1_dot_admin__pb2.TrapsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateTraps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aegispb.v1.PolicyAdmin/RotateTraps',
+            aegispb_dot_v1_dot_admin__pb2.RotateTrapsRequest.SerializeToString,
+            aegispb_dot_v1_dot_admin__pb2.TrapsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class PolicyAdminStub:
     """The documents of a revision. NOT_FOUND when there is no such revision."""
     History: _grpc.UnaryUnaryMultiCallable[_admin_pb2.HistoryRequest, _admin_pb2.HistoryResponse]
     """Who changed what when and why, newest first."""
+    Traps: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TrapsRequest, _admin_pb2.TrapsResponse]
+    """Where honeypot traps are placed, and what was probed since, as this replica heard."""
+    RotateTraps: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RotateTrapsRequest, _admin_pb2.TrapsResponse]
+    """New traps on every route at once, placed by what was probed: one new revision."""
 
 @_typing.type_check_only
 class PolicyAdminAsyncStub(PolicyAdminStub):
@@ -67,6 +71,10 @@ class PolicyAdminAsyncStub(PolicyAdminStub):
     """The documents of a revision. NOT_FOUND when there is no such revision."""
     History: _aio.UnaryUnaryMultiCallable[_admin_pb2.HistoryRequest, _admin_pb2.HistoryResponse]  # type: ignore[assignment]
     """Who changed what when and why, newest first."""
+    Traps: _aio.UnaryUnaryMultiCallable[_admin_pb2.TrapsRequest, _admin_pb2.TrapsResponse]  # type: ignore[assignment]
+    """Where honeypot traps are placed, and what was probed since, as this replica heard."""
+    RotateTraps: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateTrapsRequest, _admin_pb2.TrapsResponse]  # type: ignore[assignment]
+    """New traps on every route at once, placed by what was probed: one new revision."""
 
 class PolicyAdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +134,21 @@ class PolicyAdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.HistoryResponse, _abc.Awaitable[_admin_pb2.HistoryResponse]]:
         """Who changed what when and why, newest first."""
+
+    @_abc_1.abstractmethod
+    def Traps(
+        self,
+        request: _admin_pb2.TrapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TrapsResponse, _abc.Awaitable[_admin_pb2.TrapsResponse]]:
+        """Where honeypot traps are placed, and what was probed since, as this replica heard."""
+
+    @_abc_1.abstractmethod
+    def RotateTraps(
+        self,
+        request: _admin_pb2.RotateTrapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TrapsResponse, _abc.Awaitable[_admin_pb2.TrapsResponse]]:
+        """New traps on every route at once, placed by what was probed: one new revision."""
 
 def add_PolicyAdminServicer_to_server(servicer: PolicyAdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

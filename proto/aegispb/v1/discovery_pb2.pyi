@@ -416,10 +416,31 @@ class Heartbeat(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ProbedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEQ_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
     IN_FORCE_FIELD_NUMBER: _builtins.int
+    PROBED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     @_builtins.property
     def applied(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -435,6 +456,12 @@ class Heartbeat(_message.Message):
         Delta or was there already. Types that are not named are not known.
         """
 
+    @_builtins.property
+    def probed(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Sidecar -> server: prime without a task -> how often it was probed since the last Heartbeat that said so. May be
+        lost: it only tells where traps belong.
+        """
+
     def __init__(
         self,
         *,
@@ -442,10 +469,11 @@ class Heartbeat(_message.Message):
         applied: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         revisions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         in_force: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        probed: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "in_force", b"in_force", "revisions", b"revisions", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "in_force", b"in_force", "probed", b"probed", "revisions", b"revisions", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

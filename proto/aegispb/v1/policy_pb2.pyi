@@ -236,6 +236,34 @@ class ProtocolPolicy(_message.Message):
 Global___ProtocolPolicy: _TypeAlias = ProtocolPolicy  # noqa: Y015
 
 @_typing.final
+class TrapPlacement(_message.Message):
+    """Kept by the control plane under the name `mesh`: added to what every ProtocolPolicy says itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PROBED_PRIMES_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Grows with every rotation."""
+    @_builtins.property
+    def probed_primes(self) -> Global___Numbers: ...
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int | None = ...,
+        probed_primes: Global___Numbers | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "generation", b"generation", "probed_primes", b"probed_primes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "generation", b"generation", "probed_primes", b"probed_primes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
+    _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generation) -> _WhichOneofReturnType__generation | None: ...
+
+Global___TrapPlacement: _TypeAlias = TrapPlacement  # noqa: Y015
+
+@_typing.final
 class Honeypot(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -247,7 +275,7 @@ class Honeypot(_message.Message):
     rotating_traps: _builtins.int
     rotation_seconds: _builtins.float
     generation: _builtins.int
-    """Raised by the control plane to draw new traps at once."""
+    """Raised to draw new traps at once."""
     decoy: _builtins.bool
     @_builtins.property
     def probed_primes(self) -> Global___Numbers: ...

@@ -1,0 +1,1 @@
+"""What the control plane does against attackers: where traps belong."""
