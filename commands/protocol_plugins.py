@@ -19,8 +19,9 @@ from sidecar.plugins.host import LoadedPlugin, PluginAction, PluginError, Plugin
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--call", "request", type=text_of, help="A request for one of their tasks, answered in the sandbox.")
+@click.option("--policy", is_flag=True, help="Print their templates as `registered` of a ProtocolPolicy.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def plugins(folders: tuple[Path, ...], request: str | None, *, as_json: bool) -> None:
+def plugins(folders: tuple[Path, ...], request: str | None, *, policy: bool, as_json: bool) -> None:
     """Read task plugins, say whether they fit together, and with --call run one in its sandbox."""
     faults: list[str] = []
     loaded = _loaded(folders, faults)
@@ -29,6 +30,9 @@ def plugins(folders: tuple[Path, ...], request: str | None, *, as_json: bool) ->
     except ResolutionError as error:
         faults += error.conflicts
         resolution = Resolution((), {})
+    if policy and not faults:
+        click.echo(_policy(resolution), nl=False)
+        return
     described: dict[str, Any] = {
         "valid": not faults,
         "faults": faults,
@@ -56,6 +60,24 @@ def _loaded(folders: tuple[Path, ...], faults: list[str]) -> list[LoadedPlugin]:
         except OSError as error:
             faults.append(f"{folder}: {error.strerror}")
     return loaded
+
+
+def _policy(resolution: Resolution) -> str:
+    """YAML for a ProtocolPolicy. Tasks with code are not in it: the gateway answers them itself."""
+    from policies import spec_yaml
+
+    tasks = [task for _, (_, task) in sorted(resolution.tasks.items()) if task.template]
+    registered = [
+        {
+            "prime": task.prime,
+            "name": task.name,
+            "kind": task.kind.value,
+            "params": sorted(task.params),
+            "instruction": " ".join(task.template.replace("{context}", "CONTEXT").split()),
+        }
+        for task in tasks
+    ]
+    return spec_yaml.dump({"registered": registered})
 
 
 def _called(request: str, loaded: list[LoadedPlugin], resolution: Resolution) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def application(config: GatewayConfig, plugins: PluginTasks) -> Starlette:
         Breakers(config.breaker_threshold, config.breaker_cooldown),
         DeadLetterVault(config.dead_letters),
         config.max_stream,
+        registered=config.plugins_registered,
     )
     face = _Face(tasks, config)
 

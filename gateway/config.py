@@ -36,6 +36,9 @@ class GatewayConfig:
     """Failed chains that are kept, in memory, with what their stages gave."""
     plugins: tuple[Path, ...] = ()
     """Folders of task plugins."""
+    plugins_registered: bool = False
+    """Whether the sidecar's ProtocolPolicy registers the templates of plugins (`aegis protocol plugins --policy`):
+    needed where the route enforces the protocol."""
 
     def check(self) -> Iterable[Finding]:
         """The upstream must be a web address."""

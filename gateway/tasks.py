@@ -48,12 +48,16 @@ class Tasks:
         breakers: Breakers,
         vault: DeadLetterVault,
         max_stream: int,
+        *,
+        registered: bool = False,
     ) -> None:
+        """`registered`: the sidecar knows the templates of plugins, and is sent requests as they are."""
         self._model = model
         self._plugins = plugins
         self._cache = cache
         self._breakers = breakers
         self._max_stream = max_stream
+        self._registered = registered
         self.vault = vault
 
     async def process(self, text: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +93,7 @@ class Tasks:
             yield await self._answer(text, request, headers)
             return
         try:
-            async with aclosing(self._model.pieces(_asked(text, request, plugin), headers)) as pieces:
+            async with aclosing(self._model.pieces(self._asked(text, request), headers)) as pieces:
                 async for piece in pieces:
                     yield piece
         except ModelError as error:
@@ -100,7 +104,7 @@ class Tasks:
         try:
             if plugin is not None and plugin[1].entry:
                 return await plugin[0].call(request.task, request.param, request.context)
-            return await self._model.answer(_asked(text, request, plugin), headers)
+            return await self._model.answer(self._asked(text, request), headers)
         except PluginError as error:
             raise TaskError(502, "plugin", str(error)) from None
         except ModelError as error:
@@ -145,14 +149,14 @@ class Tasks:
             raise _refused(ErrorCode.INVALID_PARAM)
         return request
 
+    def _asked(self, text: str, request: Request) -> str:
+        plugin = self._plugins.get(request.task)
+        return text if plugin is None or self._registered else rendered(plugin[1].template, request.context)
+
     def _kind(self, task: int) -> Kind:
         if task in self._plugins:
             return self._plugins[task][1].kind
         return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
-
-
-def _asked(text: str, request: Request, plugin: tuple[PluginHost, PluginTask] | None) -> str:
-    return text if plugin is None else rendered(plugin[1].template, request.context)
 
 
 def _planned(text: str) -> Plan:

@@ -167,13 +167,18 @@ def _fault(file: str, root: Node, section: str, fault: str) -> Finding:
     name, _, message = fault.partition(": ")
     steps = _as_written(root, [section, *filter(None, name.split("."))])
     line, column = _place(root, steps, is_key=False)
-    return Finding(file, line, column, ".".join(steps), message)
+    return Finding(file, line, column, ".".join(map(str, steps)), message)
 
 
-def _as_written(node: Node, parts: Sequence[str]) -> list[str]:
+def _as_written(node: Node, parts: Sequence[str]) -> list[str | int]:
     """The names of fields as documents write them: camelCase, but for keys that are data, such as labels."""
-    steps = []
+    steps: list[str | int] = []
     for part in parts:
+        if isinstance(node.value, list):
+            at = int(part)
+            steps.append(at)
+            node = node.value[at]
+            continue
         known = node.value if isinstance(node.value, dict) else {}
         step = part if part in known else to_camel(part)
         node = known.get(step, node)
@@ -233,6 +238,8 @@ def _spec(value: Any) -> Any:
         return {str(_spec(key)): _spec(item) for key, item in sorted(value.items())}
     if isinstance(value, frozenset):
         return sorted(map(_spec, value))
+    if isinstance(value, tuple):
+        return list(map(_spec, value))
     if is_dataclass(value):
         return {to_camel(f.name): _spec(getattr(value, f.name)) for f in fields(value) if _is_said(f, value)}
     return value

@@ -23,8 +23,10 @@ from policies.airlock.labels import Label, Profile
 from policies.errors import ConfigError
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.honeypot.config import HoneypotConfig, TrapPlacement
+from policies.mathprotocol.codes import Kind as TaskKind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
+from policies.mathprotocol.registered import RegisteredTask
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import API_VERSION, NONE, Kind, RouteSpec
@@ -137,6 +139,16 @@ class TrapsModel(_Model):
     probed_primes: frozenset[StrictInt] | None = Field(None, description="What attackers tried most of late.")
 
 
+class RegisteredTaskModel(_Model):
+    """A task beside those of v2.1; `aegis protocol plugins DIR --policy` writes them from a plugin's templates."""
+
+    prime: StrictInt = Field(description="A prime without a task.")
+    name: StrictStr = Field(description="What the model is told the task is called.")
+    kind: TaskKind = Field(description="classification: answered by a code alone; generative: by a code and a text.")
+    params: frozenset[StrictInt] = Field(description="Fibonacci params that the task takes.")
+    instruction: StrictStr | None = Field(None, description="What the model is told of the task, on one line.")
+
+
 class ProtocolModel(_Model):
     """How a route holds its exchanges to MathProtocol."""
 
@@ -151,6 +163,7 @@ class ProtocolModel(_Model):
     max_answer: StrictInt | None = Field(None, description="Characters of an answer.")
     context: ContextModel | None = None
     honeypot: HoneypotModel | None = None
+    registered: list[RegisteredTaskModel] | None = Field(None, description="Tasks beside those of v2.1.")
 
 
 class FirewallModel(_Model):
@@ -214,6 +227,7 @@ _NESTED: Final[Mapping[str, type[Any]]] = {
     "context": ContextRules,
     "honeypot": HoneypotConfig,
 }
+_LISTED: Final[Mapping[str, type[Any]]] = {"registered": RegisteredTask}
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
     Kind.UPSTREAM: Upstream,
     Kind.TRAPS: TrapPlacement,
@@ -230,13 +244,21 @@ def value_of(kind: Kind, name: str, model: BaseModel) -> Any:
     faults: list[str] = []
     for field, value in given.items():
         if isinstance(value, BaseModel):
-            try:
-                given[field] = _NESTED[field](**_said(value))
-            except ConfigError as error:
-                faults += [f"{field}.{fault}" for fault in error.faults]
+            given[field] = _nested(_NESTED[field], value, field, faults)
+        elif isinstance(value, list):
+            each = [_nested(_LISTED[field], item, f"{field}.{at}", faults) for at, item in enumerate(value)]
+            given[field] = tuple(each)
     if faults:
         raise ConfigError(faults)
     return _VALUES[kind](**({"name": name} if kind is Kind.UPSTREAM else {}), **given)
+
+
+def _nested(kind: type[Any], model: BaseModel, where: str, faults: list[str]) -> Any:
+    try:
+        return kind(**_said(model))
+    except ConfigError as error:
+        faults += [f"{where}.{fault}" for fault in error.faults]
+        return None
 
 
 def _said(model: BaseModel) -> dict[str, Any]:

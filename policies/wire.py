@@ -98,6 +98,9 @@ def _write(value: Any, message: Any) -> None:
             case Mapping():
                 pairs = sorted((str(key), str(item)) for key, item in content.items())
                 getattr(message, name).extend(policy_pb2.Pair(key=key, value=item) for key, item in pairs)
+            case tuple():
+                for item in content:
+                    _write(item, getattr(message, name).add())
             case frozenset():
                 getattr(message, name).SetInParent()
                 values: list[Any] = [item.value if isinstance(item, Enum) else item for item in content]
@@ -129,6 +132,8 @@ def _take(name: str, field_type: Any, message: Any, given: dict[str, Any]) -> No
     content = getattr(message, name)
     if origin is not None and issubclass(origin, Mapping):
         given[name] = {_scalar(arguments[0], pair.key): _scalar(arguments[1], pair.value) for pair in content}
+    elif origin is tuple:
+        given[name] = tuple(_value(arguments[0], item, {}) for item in content)
     elif not message.HasField(name):
         return
     elif origin is frozenset:

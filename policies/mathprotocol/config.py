@@ -6,8 +6,18 @@ from typing import Final
 
 from policies.errors import refuse
 from policies.honeypot.config import HoneypotConfig
-from policies.mathprotocol.codes import DEFAULT_TRAPS, FIBONACCI, PRIMES, V21_CANARIES, V21_PARAMS, V21_TASKS
+from policies.mathprotocol.codes import (
+    CLASSIFICATION_TASKS,
+    DEFAULT_TRAPS,
+    FIBONACCI,
+    PRIMES,
+    V21_CANARIES,
+    V21_PARAMS,
+    V21_TASKS,
+    Kind,
+)
 from policies.mathprotocol.context import ContextRules
+from policies.mathprotocol.registered import RegisteredTask
 
 SYSTEM_PROMPT_VERSIONS: Final = frozenset({1})
 """Versions of the text that teaches a model the protocol (see `prompt.py`)."""
@@ -47,9 +57,30 @@ class ProtocolConfig:
     """How CONTEXT is normalised, bounded and cleaned."""
     honeypot: HoneypotConfig = field(default_factory=HoneypotConfig)
     """Traps that move, and decoys."""
+    registered: tuple[RegisteredTask, ...] = ()
+    """Tasks that this route serves beside `tasks`, in order of their primes."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())
+
+    def kind(self, task: int) -> Kind:
+        """How a served task is answered."""
+        for each in self.registered:
+            if each.prime == task:
+                return each.kind
+        return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
+
+    def params_of(self, task: int) -> frozenset[int]:
+        """The params that a task takes on this route."""
+        for each in self.registered:
+            if each.prime == task:
+                return each.params
+        return self.params
+
+    @property
+    def served(self) -> frozenset[int]:
+        """Every task prime that this route answers."""
+        return self.tasks | {each.prime for each in self.registered}
 
     def _checks(self) -> list[tuple[bool, str]]:
         return [
@@ -58,7 +89,11 @@ class ProtocolConfig:
             (not self.params, "params: expected at least one param"),
             (not self.params <= FIBONACCI, f"params: expected some of {sorted(FIBONACCI)}"),
             (not self.trap_primes <= PRIMES, "trap_primes: expected primes from 2 to 97"),
-            (bool(self.trap_primes & self.tasks), "trap_primes: a task that is served cannot be a trap"),
+            (bool(self.trap_primes & self.served), "trap_primes: a task that is served cannot be a trap"),
+            (
+                [each.prime for each in self.registered] != sorted({each.prime for each in self.registered}),
+                "registered: expected each prime once, in order",
+            ),
             (not self.canary_params <= FIBONACCI, f"canary_params: expected some of {sorted(FIBONACCI)}"),
             (not 0 <= self.ban_seconds <= 31_536_000, "ban_seconds: expected 0 to 31536000"),
             (not 0 <= self.max_protocol_retries <= 5, "max_protocol_retries: expected 0 to 5"),

@@ -17,7 +17,7 @@ from typing import Final
 from policies.honeypot.config import TrapPlacement
 from policies.honeypot.decoy import decoy_answer
 from policies.honeypot.traps import period_of, traps_of_period
-from policies.mathprotocol.codes import CLASSIFICATION_TASKS, PRIMES, V21_TASKS, ErrorCode, Kind
+from policies.mathprotocol.codes import PRIMES, V21_TASKS, ErrorCode, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextFault, clean_context
 from policies.mathprotocol.grammar import Request, parse_request, request_fault
@@ -58,7 +58,7 @@ _FAULTS: Final = {
 class ProtocolPolicy:
     """The protocol as one route wants it. Immutable but for a memo."""
 
-    __slots__ = ("_boundary", "_drawn", "_key", "config", "name", "prompt")
+    __slots__ = ("_boundary", "_drawn", "_key", "config", "name", "prompt", "served")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class ProtocolPolicy:
         self.name = "mathprotocol"
         self.config = config
         self.prompt = system_prompt(config)
+        self.served = config.served
         self._key = hmac.digest(key, b"aegis mathprotocol 1", hashlib.sha256)
         self._boundary = boundary
         self._drawn: tuple[int, frozenset[int]] = -1, frozenset()
@@ -95,6 +96,11 @@ class ProtocolPolicy:
         """A fresh run for one exchange."""
         return ProtocolRun(self, self._key, self._boundary, exchange)
 
+    def fault(self, request: Request | None) -> ErrorCode | None:
+        """What is wrong with a request on this route; None: it may be served."""
+        params = self.config.params if request is None else self.config.params_of(request.task)
+        return request_fault(request, self.served, params)
+
     def traps(self, now: UnixNanos) -> frozenset[int]:
         """Every prime that is a trap at `now`."""
         honeypot = self.config.honeypot
@@ -102,7 +108,7 @@ class ProtocolPolicy:
             return self.config.trap_primes
         period = period_of(now, honeypot)
         if self._drawn[0] != period:
-            moving = traps_of_period(period, self._key, honeypot, _UNUSED)
+            moving = traps_of_period(period, self._key, honeypot, _UNUSED - self.served)
             self._drawn = period, self.config.trap_primes | moving
         return self._drawn[1]
 
@@ -152,7 +158,7 @@ class ProtocolRun:
         self._note_probes(request, text)
         if self._is_trap(request, text, self._policy.traps(now)):
             return self._trapped(text)
-        fault = request_fault(request, self._config.tasks, self._config.params)
+        fault = self._policy.fault(request)
         if self._exchange.unreadable:
             fault = ErrorCode.INVALID_FORMAT  # an image or a file is no CONTEXT that anyone could check
         if fault is not None or request is None or segment is None:
@@ -161,7 +167,7 @@ class ProtocolRun:
         if isinstance(context, ContextFault):
             return self._refused(ErrorCode.INVALID_FORMAT)
         self._asked = True
-        self._kind = Kind.CLASSIFICATION if request.task in CLASSIFICATION_TASKS else Kind.GENERATIVE
+        self._kind = self._config.kind(request.task)
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(task=request.task)
         edits = {segment.path: self._bounded(request, context)} if request.context else {}
@@ -211,13 +217,13 @@ class ProtocolRun:
 
     def _note_probes(self, request: Request | None, text: str) -> None:
         """Which primes without a task are tried: where traps belong (`HoneypotConfig.probed_primes`)."""
-        for prime in _UNUSED & (probed_tasks(text) if request is None else {request.task}):
+        for prime in (_UNUSED - self._policy.served) & (probed_tasks(text) if request is None else {request.task}):
             self._count(f"{PROBED_LABEL}{prime}")
 
     def _is_trap(self, request: Request | None, text: str, traps: frozenset[int]) -> bool:
         if request is None:
             return bool(traps & probed_tasks(text))
-        canaries = self._config.canary_params - self._config.params
+        canaries = self._config.canary_params - self._config.params_of(request.task)
         return request.task in traps or request.param in canaries
 
     def _trapped(self, text: str) -> Verdict:
@@ -278,7 +284,7 @@ def refusal(fault: ErrorCode, config: ProtocolConfig) -> str:
                 " one line and not too long, for example `2-1 | I like it`. Error 4096 (invalid format)."
             )
         case ErrorCode.INVALID_TASK:
-            return f"TASK must be one of {_listed(config.tasks)} on this route. Error 1024 (invalid task)."
+            return f"TASK must be one of {_listed(config.served)} on this route. Error 1024 (invalid task)."
         case ErrorCode.INVALID_PARAM:
             return f"PARAM must be one of {_listed(config.params)} on this route. Error 2048 (invalid param)."
 

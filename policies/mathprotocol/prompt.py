@@ -1,6 +1,6 @@
 """The text that teaches a model to answer in protocol. Versioned: a policy names the version it was tested with."""
 
-from policies.mathprotocol.codes import CLASSIFICATION_TASKS, EXTENDED_PARAM_NAMES, PARAM_NAMES, TASK_NAMES
+from policies.mathprotocol.codes import EXTENDED_PARAM_NAMES, PARAM_NAMES, TASK_NAMES, Kind
 from policies.mathprotocol.config import ProtocolConfig
 
 
@@ -12,13 +12,18 @@ def system_prompt(config: ProtocolConfig) -> str | None:
 
 def _version_1(config: ProtocolConfig) -> str:
     param_names = {**EXTENDED_PARAM_NAMES, **PARAM_NAMES}
-    codes = ", ".join(f"{t}={TASK_NAMES[t]}" for t in sorted(config.tasks & CLASSIFICATION_TASKS)) or "none"
-    texts = ", ".join(f"{t}={TASK_NAMES[t]}" for t in sorted(config.tasks - CLASSIFICATION_TASKS)) or "none"
-    params = ", ".join(f"{p}={param_names[p]}" for p in sorted(config.params))
+    names = {**TASK_NAMES, **{each.prime: each.name for each in config.registered}}
+    codes, texts = (
+        ", ".join(f"{task}={names[task]}" for task in sorted(config.served) if config.kind(task) is kind) or "none"
+        for kind in (Kind.CLASSIFICATION, Kind.GENERATIVE)
+    )
+    used = config.params.union(*(each.params for each in config.registered))
+    params = ", ".join(f"{p}={param_names[p]}" for p in sorted(used))
+    told = "".join(f"\nTASK {each.prime}: {each.instruction}" for each in config.registered if each.instruction)
     return f"""You answer in MathProtocol and in nothing else.
 A request is TASK-PARAM or TASK-PARAM | CONTEXT.
 TASK answered by a code alone: {codes}.
-TASK answered by a code and a text: {texts}.
+TASK answered by a code and a text: {texts}.{told}
 PARAM: {params}.
 Answer RESPONSE-CONFIDENCE for the first group and RESPONSE-CONFIDENCE | TEXT for the second, nothing before it.
 RESPONSE is 1 plus one of 0 (done), 2 positive, 4 negative, 8 neutral, 16 English, 32 Spanish, 64 French,

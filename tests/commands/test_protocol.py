@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from aegis import main
@@ -157,3 +158,18 @@ def test_compose_says_why_a_chain_cannot_run() -> None:
 
 def test_compose_tells_of_a_guard_that_said_no() -> None:
     assert said("compose", "[19-1]->[3-1] | explicit")["outcome"] == "stopped by [19-1]"
+
+
+def test_template_of_a_plugin_becomes_a_registered_task_of_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "plugin.toml").write_text(
+        '[plugin]\nname = "rhyme"\nversion = "1.0"\napi = 1\n[[task]]\nprime = 37\nname = "Rhyme"\n'
+        'kind = "generative"\nparams = [1, 2]\ntemplate = """Rhyme on\n{context}"""\n'
+    )
+
+    result = aegis("plugins", EXAMPLE, str(tmp_path), "--policy")
+
+    assert yaml.safe_load(result.output) == {
+        "registered": [
+            {"prime": 37, "name": "Rhyme", "kind": "generative", "params": [1, 2], "instruction": "Rhyme on CONTEXT"}
+        ]
+    }

@@ -304,3 +304,20 @@ async def test_upstream_that_is_not_there_is_an_error() -> None:
 
     assert re.search("the upstream failed", refused["error"]["message"])
     assert healthy.status_code == 200
+
+
+@pytest.mark.parametrize(("registered", "sent"), [(False, "Rhyme on: a cat"), (True, "37-1 | a cat")])
+async def test_template_is_filled_in_here_or_by_the_sidecar_that_registers_it(
+    registered: bool, sent: str, tmp_path: Path
+) -> None:
+    (tmp_path / "plugin.toml").write_text(
+        '[plugin]\nname = "rhyme"\nversion = "1.0"\napi = 1\n[[task]]\nprime = 37\nname = "Rhyme"\n'
+        'kind = "generative"\nparams = [1]\ntemplate = "Rhyme on: {context}"\n'
+    )
+    model, plugin = TaughtModel(lambda _: "17-128 | a hat"), load(tmp_path)
+    tasks = {37: (PluginHost(plugin, lambda _: None), plugin.manifest.tasks[0])}
+    async with gateway(model, tasks, plugins_registered=registered) as client:
+        answer = await process(client, "37-1 | a cat")
+
+    assert model.asked == [sent]
+    assert answer["payload"] == "a hat"

@@ -6,9 +6,10 @@ from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, 
 from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.honeypot.config import HoneypotConfig, TrapPlacement
-from policies.mathprotocol.codes import FIBONACCI, V21_TASKS
+from policies.mathprotocol.codes import FIBONACCI, V21_TASKS, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules, Damaged, Presence
+from policies.mathprotocol.registered import RegisteredTask
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, RouteSpec
 
@@ -36,6 +37,10 @@ PROTOCOLS = st.builds(
     ban_seconds=st.floats(0, 1000),
     max_answer=st.integers(16, 1 << 26),
     honeypot=st.builds(HoneypotConfig, st.integers(0, 10), decoy=st.booleans()),
+    registered=st.just(())
+    | st.builds(RegisteredTask, st.just(31), NAMES, st.sampled_from(Kind), st.just(frozenset({1, 34}))).map(
+        lambda task: (task,)
+    ),
     context=st.builds(ContextRules, damaged=st.sampled_from(Damaged), emoji=st.sampled_from(Presence)),
 )
 TRAPS = st.builds(TrapPlacement, st.integers(0, (1 << 31) - 1), st.frozensets(st.integers(2, 97)))

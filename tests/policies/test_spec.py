@@ -17,8 +17,10 @@ from policies.airlock.labels import Label
 from policies.errors import Finding, SpecError
 from policies.firewall_config import FirewallConfig
 from policies.honeypot.config import HoneypotConfig
+from policies.mathprotocol.codes import Kind as TaskKind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextRules
+from policies.mathprotocol.registered import RegisteredTask
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, Kind, RouteSpec, Source
@@ -444,3 +446,23 @@ def test_enumerations_are_written_as_in_the_values() -> None:
 
     assert isinstance(route, RouteSpec)
     assert (route.audit, route.unknown_endpoint) == (AuditMode.REQUIRED, UnknownEndpoint.REFUSE)
+
+
+def test_registered_tasks_are_read_and_what_is_wrong_with_one_is_found_in_its_place() -> None:
+    head = (
+        "apiVersion: aegis.mesh/v1\nkind: ProtocolPolicy\nmetadata: {name: p}\nspec:\n  mode: enforce\n  registered:\n"
+    )
+    good = "    - {prime: 31, name: Rhyme, kind: generative, params: [1], instruction: Make it rhyme.}\n"
+    bad = "    - {prime: 37, name: Rhyme, kind: generative, params: [4]}\n"
+
+    (document,) = read(head + good)
+    with pytest.raises(SpecError) as raised:
+        read(head + good + bad)
+
+    assert document.body == ProtocolConfig(
+        mode=ProtocolMode.ENFORCE,
+        registered=(RegisteredTask(31, "Rhyme", TaskKind.GENERATIVE, frozenset({1}), "Make it rhyme."),),
+    )
+    assert read(render(document)) == [document]
+    (finding,) = raised.value.findings
+    assert (finding.line, finding.field) == (8, "spec.registered.1.params")

@@ -175,6 +175,7 @@ class ProtocolPolicy(_message.Message):
     MAX_ANSWER_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     HONEYPOT_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
     ban_seconds: _builtins.float
     max_protocol_retries: _builtins.int
@@ -193,6 +194,10 @@ class ProtocolPolicy(_message.Message):
     def context(self) -> Global___ContextRules: ...
     @_builtins.property
     def honeypot(self) -> Global___Honeypot: ...
+    @_builtins.property
+    def registered(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegisteredTask]:
+        """In order of their primes."""
+
     def __init__(
         self,
         *,
@@ -207,10 +212,11 @@ class ProtocolPolicy(_message.Message):
         max_answer: _builtins.int | None = ...,
         context: Global___ContextRules | None = ...,
         honeypot: Global___Honeypot | None = ...,
+        registered: _abc.Iterable[Global___RegisteredTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "honeypot", b"honeypot", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "honeypot", b"honeypot", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds", "_max_answer", b"_max_answer", "_max_protocol_retries", b"_max_protocol_retries", "_mode", b"_mode", "_system_prompt_version", b"_system_prompt_version", "ban_seconds", b"ban_seconds", "canary_params", b"canary_params", "context", b"context", "honeypot", b"honeypot", "max_answer", b"max_answer", "max_protocol_retries", b"max_protocol_retries", "mode", b"mode", "params", b"params", "registered", b"registered", "system_prompt_version", b"system_prompt_version", "tasks", b"tasks", "trap_primes", b"trap_primes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ban_seconds: _TypeAlias = _typing.Literal["ban_seconds"]  # noqa: Y015
     _WhichOneofArgType__ban_seconds: _TypeAlias = _typing.Literal["_ban_seconds", b"_ban_seconds"]  # noqa: Y015
@@ -234,6 +240,54 @@ class ProtocolPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_prompt_version) -> _WhichOneofReturnType__system_prompt_version | None: ...
 
 Global___ProtocolPolicy: _TypeAlias = ProtocolPolicy  # noqa: Y015
+
+@_typing.final
+class RegisteredTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIME_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    prime: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """classification or generative."""
+    instruction: _builtins.str
+    @_builtins.property
+    def params(self) -> Global___Numbers: ...
+    def __init__(
+        self,
+        *,
+        prime: _builtins.int | None = ...,
+        name: _builtins.str | None = ...,
+        kind: _builtins.str | None = ...,
+        params: Global___Numbers | None = ...,
+        instruction: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__instruction: _TypeAlias = _typing.Literal["instruction"]  # noqa: Y015
+    _WhichOneofArgType__instruction: _TypeAlias = _typing.Literal["_instruction", b"_instruction"]  # noqa: Y015
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__prime: _TypeAlias = _typing.Literal["prime"]  # noqa: Y015
+    _WhichOneofArgType__prime: _TypeAlias = _typing.Literal["_prime", b"_prime"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__instruction) -> _WhichOneofReturnType__instruction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prime) -> _WhichOneofReturnType__prime | None: ...
+
+Global___RegisteredTask: _TypeAlias = RegisteredTask  # noqa: Y015
 
 @_typing.final
 class TrapPlacement(_message.Message):
