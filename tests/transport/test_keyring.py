@@ -1,0 +1,162 @@
+"""The ECH key ring: never without an active key, never two keys of one config_id (control API, rule 12)."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from transport.keyring import (
+    CONFIG_IDS,
+    MAX_RETIRING,
+    EchKey,
+    EchKeyRing,
+    KeyRingError,
+    KeyState,
+    NoiseStatic,
+    TunnelKeys,
+    config_list,
+    fresh_config_id,
+)
+from transport.peers import SpiffeId
+
+SECRET = bytes(range(100, 132))
+
+
+def key(config_id: int, state: KeyState = KeyState.ANNOUNCED, since: float = 0.0) -> EchKey:
+    return EchKey(config_id, b"\xfe\x0d\x00\x01" + bytes([config_id]), SECRET, state, since)
+
+
+def test_clients_are_told_of_the_active_key_only() -> None:
+    ring = EchKeyRing.begin(key(1)).announce(key(2))
+
+    assert config_list([key(1).config]) == ring.client_configs == ring.retry_configs
+    assert ring.active.config_id == 1
+
+
+def test_servers_accept_announced_active_and_retiring_keys() -> None:
+    ring = EchKeyRing.begin(key(1)).announce(key(2)).activate(1.0).announce(key(3))
+
+    held = {ring.accepting(config_id) for config_id in (1, 2, 3)}
+
+    assert {KeyState.RETIRING, KeyState.ACTIVE, KeyState.ANNOUNCED} == {each.state for each in held if each}
+    assert ring.accepting(4) is None
+
+
+def test_the_current_one_and_two_old_ones_are_kept() -> None:
+    ring = EchKeyRing.begin(key(0))
+    for number in range(1, 6):
+        ring = ring.announce(key(number)).activate(float(number))
+
+    assert sorted(each.config_id for each in ring.keys) == [3, 4, 5]
+    assert ring.active.config_id == 5
+
+
+def test_old_keys_retire_and_the_active_one_never_does() -> None:
+    ring = EchKeyRing.begin(key(1)).announce(key(2)).activate(10.0)
+
+    assert ring == ring.retire(before=9.0)
+    assert [each.config_id for each in ring.retire(before=10.0).keys] == [2]
+    assert [each.config_id for each in ring.retire(before=1e12).keys] == [2]
+
+
+@given(st.lists(st.builds(key, st.integers(0, 5), st.sampled_from(KeyState), st.floats(0, 9)), max_size=6))
+def test_no_ring_without_one_active_key_or_with_a_config_id_twice(keys: list[EchKey]) -> None:
+    try:
+        ring = EchKeyRing(tuple(keys))
+    except KeyRingError:
+        states = [each.state for each in keys]
+        duplicate = len({each.config_id for each in keys}) < len(keys)
+        crowded = states.count(KeyState.ANNOUNCED) > 1 or states.count(KeyState.RETIRING) > MAX_RETIRING
+        assert duplicate or crowded or states.count(KeyState.ACTIVE) != 1
+        return
+    assert KeyState.ACTIVE is ring.active.state
+    assert all(ring.accepting(each.config_id) == each for each in keys)
+
+
+class Rotating(RuleBasedStateMachine):
+    """Any order of moves leaves a ring that is whole, or is refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ring = EchKeyRing.begin(key(0))
+        self.now = 0.0
+        self.bytes = itertools.cycle(range(7))
+
+    @rule(wait=st.floats(0, 100))
+    def wait(self, wait: float) -> None:
+        self.now += wait
+
+    @precondition(lambda self: self.ring.announced is None)
+    @rule()
+    def announce(self) -> None:
+        config_id = fresh_config_id(self.ring.keys, lambda: next(self.bytes))
+        before = self.ring.client_configs
+        self.ring = self.ring.announce(key(config_id, since=self.now))
+        assert before == self.ring.client_configs, "announcing changed what clients use"
+
+    @precondition(lambda self: self.ring.announced is not None)
+    @rule()
+    def announce_twice(self) -> None:
+        with pytest.raises(KeyRingError):
+            self.ring.announce(key(200))
+
+    @rule()
+    def activate(self) -> None:
+        announced, active = self.ring.announced, self.ring.active
+        if announced is None:
+            with pytest.raises(KeyRingError):
+                self.ring.activate(self.now)
+            return
+        self.ring = self.ring.activate(self.now)
+        assert announced.config_id == self.ring.active.config_id
+        former = self.ring.accepting(active.config_id)
+        assert former == replace(active, state=KeyState.RETIRING, since=self.now), (
+            "servers lost the key of a moment ago"
+        )
+
+    @rule(age=st.floats(0, 100))
+    def retire(self, age: float) -> None:
+        self.ring = self.ring.retire(self.now - age)
+
+    @invariant()
+    def is_whole(self) -> None:
+        assert sum(each.state is KeyState.ACTIVE for each in self.ring.keys) == 1
+        assert len({each.config_id for each in self.ring.keys}) == len(self.ring.keys)
+        assert self.ring == EchKeyRing(self.ring.keys)
+
+
+TestRotating = Rotating.TestCase
+
+
+@given(st.sets(st.integers(0, 255), max_size=255), st.integers(0, 255))
+def test_a_fresh_config_id_is_free(taken: set[int], start: int) -> None:
+    drawn = itertools.count(start)
+
+    config_id = fresh_config_id([key(each) for each in taken], lambda: next(drawn) & 255)
+
+    assert config_id not in taken
+
+
+def test_when_every_config_id_is_taken_drawing_ends() -> None:
+    with pytest.raises(KeyRingError, match="taken"):
+        fresh_config_id([key(each) for each in range(CONFIG_IDS)], lambda: 0)
+
+
+def test_no_repr_shows_a_private_key() -> None:
+    ring = EchKeyRing.begin(key(1))
+    static = NoiseStatic(bytes(range(32)), SECRET)
+    keys = TunnelKeys(SpiffeId("spiffe://mesh/sidecar/a"), ring, static)
+
+    for shown in (repr(keys), str(keys), f"{ring!r}", f"{static}"):
+        assert repr(SECRET)[2:-1] not in shown
+        assert SECRET.hex() not in shown
+
+
+@pytest.mark.parametrize("private", [b"", bytes(31), bytes(33)])
+def test_errors_hold_no_key(private: bytes) -> None:
+    with pytest.raises(KeyRingError) as refused:
+        EchKey(1, bytes(10), private, KeyState.ACTIVE, 0.0)
+    assert repr(private) not in str(refused.value)
