@@ -18,6 +18,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -25,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.config import GatewayConfig
+from gateway.doorkeeper import Doorkeeper
 from gateway.model import Model
 from gateway.tasks import PluginTasks, TaskError, Tasks
 from gateway.vault import DeadLetterVault
@@ -66,6 +68,7 @@ def application(config: GatewayConfig, plugins: PluginTasks) -> Starlette:
             Route("/v2/dead-letters/{id}", face.letter, methods=["GET"]),
             Route("/healthz", face.health, methods=["GET"]),
         ],
+        middleware=[Middleware(Doorkeeper, config.token)],
         lifespan=lifespan,
     )
 

@@ -1,11 +1,11 @@
 """Settings of `aegis gateway`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from settings import Address, ByteSize, Finding, Range, Seconds
+from settings import Address, ByteSize, Finding, Range, Seconds, Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,15 @@ class GatewayConfig:
     """Failed chains that are kept, in memory, with what their stages gave."""
     plugins: tuple[Path, ...] = ()
     """Folders of task plugins."""
+    token: Secret = field(default="", repr=False)
+    """What callers must send as `x-aegis-token`; needed when `listen` is not a loopback address."""
     plugins_registered: bool = False
     """Whether the sidecar's ProtocolPolicy registers the templates of plugins (`aegis protocol plugins --policy`):
     needed where the route enforces the protocol."""
 
     def check(self) -> Iterable[Finding]:
-        """The upstream must be a web address."""
+        """The upstream must be a web address, and strangers must not be able to ask."""
         if not self.upstream.startswith(("http://", "https://")):
             yield Finding("upstream", f"expected http:// or https://, got {self.upstream!r}")
+        if not self.listen.is_loopback and not self.token:
+            yield Finding("token", f"is needed to listen on {self.listen}", also=("listen",))

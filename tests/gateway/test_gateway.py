@@ -20,6 +20,7 @@ from gateway.config import GatewayConfig
 from gateway.tasks import PluginTasks
 from policies.mathprotocol.standin import stand_in_answer
 from policies.mathprotocol.streaming import ChunkReader
+from settings import Address
 from sidecar.plugins.host import PluginHost, load
 from tests.fakes.asgi_server import serving
 
@@ -321,3 +322,40 @@ async def test_template_is_filled_in_here_or_by_the_sidecar_that_registers_it(
 
     assert model.asked == [sent]
     assert answer["payload"] == "a hat"
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "status"),
+    [
+        ("", {}, 200),
+        ("", {"host": "localhost:15090"}, 200),
+        ("", {"host": "[::1]:15090"}, 200),
+        ("", {"host": "rebound.example"}, 403),
+        ("", {"host": "127.0.0.1.evil.example:80"}, 403),
+        ("", {"origin": "https://evil.example"}, 403),
+        ("", {"origin": "http://localhost:3000"}, 200),
+        ("s3cret", {}, 401),
+        ("s3cret", {"x-aegis-token": "s3cre"}, 401),
+        ("s3cret", {"x-aegis-token": "s3cret", "host": "gateway.mesh"}, 200),
+    ],
+)
+async def test_strangers_and_web_pages_may_not_ask(token: str, headers: dict[str, str], status: int) -> None:
+    async with gateway(TaughtModel(), token=token) as client:
+        asked = await client.post("/v2/process", json={"request": "2-1 | good"}, headers=headers)
+        letters = await client.get("/v2/dead-letters", headers=headers)
+        health = await client.get("/healthz", headers=headers)
+
+    assert (asked.status_code, letters.status_code, health.status_code) == (status, status, 200)
+
+
+async def test_websocket_of_a_web_page_from_elsewhere_is_closed() -> None:
+    async with gateway(TaughtModel()) as client:
+        with pytest.raises(Exception, match="403"):
+            async with client.websocket("/v2/stream", headers={"origin": "https://evil.example"}):
+                pass
+
+
+def test_gateway_for_others_needs_a_token() -> None:
+    config = GatewayConfig(listen=Address("0.0.0.0", 15090))  # noqa: S104 that is what is refused
+
+    assert [finding.setting for finding in config.check()] == ["token"]
