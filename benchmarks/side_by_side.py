@@ -47,7 +47,7 @@ class Target:
 
     def cpu_seconds(self) -> float:
         """CPU time of the tree so far."""
-        return sum(_cpu_ticks(pid) for pid in tree(self.process.pid)) / TICKS
+        return sum(_cpu_seconds(pid) for pid in tree(self.process.pid))
 
     def weigh(self) -> None:
         """Remember what it holds in memory."""
@@ -64,11 +64,15 @@ def tree(pid: int) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _cpu_ticks(pid: int) -> int:
+def _cpu_seconds(pid: int) -> float:
+    """To the nanosecond where the kernel keeps scheduler statistics, else to the tick, which is some 10 ms."""
+    with contextlib.suppress(OSError):
+        tasks = [task / "schedstat" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-    return 0
+        return (int(fields[11]) + int(fields[12])) / TICKS
+    return 0.0
 
 
 def _rss_kib(pid: int) -> int:
