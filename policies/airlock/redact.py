@@ -90,6 +90,10 @@ class AirlockRun:
         self._vault: Vault | None = None
         self._findings: dict[str, int] = {}
         self._channels: dict[Channel, Restorer | None] = {}
+        self._channel: Channel | None = None
+        """The one that was fed last, as the object it came as."""
+        self._restorer: Restorer | None = None
+        """Its restorer."""
 
     def findings(self) -> Mapping[str, int]:
         """Label -> count of what was taken out of the prompt, generalised or refused."""
@@ -209,22 +213,25 @@ class AirlockRun:
         """What may be released of `channel`, with values in place of tokens."""
         if self._vault is None:
             return piece
-        try:
-            restorer = self._channels[channel]
-        except KeyError:
-            restorer = (
-                Restorer(channel, self._vault, self._config.restoration)
-                if restores(channel, self._config.restoration)
-                else None
-            )
-            self._channels[channel] = restorer
+        if channel is not self._channel:
+            self._open(channel, self._vault)
+        restorer = self._restorer
         if last:
             del self._channels[channel]  # an answer may hold a million strings, each a channel of its own
+            self._channel = None
         return piece if restorer is None else restorer.feed(piece, last=last)
+
+    def _open(self, channel: Channel, vault: Vault) -> None:
+        """Make `channel` the current one: to look it up by its value costs as much as to restore most pieces."""
+        if channel not in self._channels:
+            rules = self._config.restoration
+            self._channels[channel] = Restorer(channel, vault, rules) if restores(channel, rules) else None
+        self._channel, self._restorer = channel, self._channels[channel]
 
     def restart(self) -> None:
         """Forget the answer so far."""
         self._channels.clear()
+        self._channel = None
 
 
 def _deny(code: str, message: str) -> Deny:

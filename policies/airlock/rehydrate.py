@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from policies.airlock.config import Restoration, ToolRestore
-from policies.airlock.surface import Surface, begun, surfaces
+from policies.airlock.surface import Surface, begun, is_inert, sent, surfaces
 from policies.airlock.tokens import Entry, Vault
 from policies.model import Channel, ChannelKind
 
@@ -53,6 +53,36 @@ class Restorer:
 
     def feed(self, piece: str, *, last: bool) -> str:
         """What may be released after `piece`. `last`: nothing follows, everything is."""
+        if not last and not self._held:
+            released = self._at_once(piece)
+            if released is not None:
+                self._before = piece[-1:] or self._before
+                return released
+        return self._in_doubt(piece, last=last)
+
+    def _at_once(self, piece: str) -> str | None:
+        """What to release for a piece that nothing is held before or after: text without tokens, or around one token
+        that came as it was sent. None: look closer."""
+        vault, context = self._vault, self._context
+        if "[" not in piece:
+            if not is_inert(piece, vault.names):
+                return None
+            context.pass_over(piece)
+            return piece
+        token = sent(piece, self._before, vault.names)
+        entry = vault.entry(token.core) if token is not None else None
+        if token is None or entry is None:
+            return None
+        head, rest = piece[: token.start], piece[token.end :]
+        context.pass_over(head)
+        value = context.insert(entry.value) if self._permits is None or self._permits(entry) else None
+        if value is None:
+            value = piece[token.start : token.end]
+            context.pass_over(value)
+        context.pass_over(rest)
+        return f"{head}{value}{rest}"
+
+    def _in_doubt(self, piece: str, *, last: bool) -> str:
         text = self._before + self._held + piece
         known = len(self._before)
         vault, context = self._vault, self._context
@@ -142,6 +172,9 @@ class LinkContext:
 
     def _advance(self) -> None:
         text = self._pending
+        if self._ends is None and "/" not in text and "\\" not in text and "](" not in text:
+            self._pending = text[-self._REACH :]
+            return
         position = 0
         while position <= len(text):
             if self._ends is None:

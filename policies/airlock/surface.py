@@ -8,6 +8,7 @@ end, so the character behind it must be seen first, and as many closing brackets
 """
 
 import re
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final, NamedTuple
@@ -159,6 +160,79 @@ def begun(text: str, start: int, known: Callable[[str], bool]) -> int:
             return match.start()
         position = match.start() + 1
     return end
+
+
+_PARTS: Final = frozenset(part for name in _NAMES for part in name.split("-"))
+_PART_BEGINNINGS: Final = frozenset(part[:size] for part in _PARTS for size in range(1, len(part) + 1))
+_ALNUM: Final = string.ascii_letters + string.digits
+_FOLDED: Final = frozenset("\u0130\u0131\u017f\u212a")
+"""Characters that are not ASCII and yet the letters I, S and K to an expression that ignores case."""
+_UNCLEAR: Final = _ENDS - frozenset(_ALNUM + " -_")
+"""Characters at the end of a piece behind which a surface may have begun, whatever stands before them."""
+_SHORTEST: Final = min(map(len, _NAMES)) + 1 + SHORTEST_TAG
+"""Characters of the shortest surface: a name, a separator and a tag."""
+_FEW: Final = 16
+
+
+def is_inert(piece: str, names: Mapping[str, object]) -> bool:
+    """Whether `piece` certainly neither holds a surface whose tag is in `names` nor ends in the beginning of one, if
+    none had begun before it. In doubt it is not: a few look-ups settle most of an answer, in place of `surfaces` and
+    `begun`."""
+    if not piece.isascii() and not _FOLDED.isdisjoint(piece):
+        return False
+    if len(piece) >= _SHORTEST:
+        if _holds_a_tag(piece, names):
+            return False
+        piece = piece[-LONGEST:]
+    before = piece.rstrip(_ALNUM)
+    closing = before[-1:]  # nothing, if all of the piece is a word: then that word must be the beginning of a name
+    if len(before) < len(piece):
+        if closing in "\\&" and closing:
+            return False  # an escaped bracket may be in the making
+        if piece[len(before) :].upper() in _PART_BEGINNINGS:
+            return False
+        # Else the word can only be the beginning of a tag, which stands behind a part of a name and a separator.
+        return closing not in _SEPARATING or not _ends_in_a_part(before)
+    return closing not in _UNCLEAR and (closing not in "-_ " or not _ends_in_a_part(before))
+
+
+_SEPARATING: Final = frozenset(" -_\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
+
+
+_SENT: Final = re.compile(rf"\[(([A-Z0-9-]{{3,{LONGEST}}})-([0-9A-Z]{{{SHORTEST_TAG},{LONGEST_TAG}}}))\]")
+_MORE_OF_IT: Final = frozenset("[\\")
+"""Characters that belong to a token if they stand before its bracket."""
+
+
+def sent(piece: str, before: str, names: Mapping[str, Sequence[str]]) -> Surface | None:
+    """The one surface of `piece`, if it stands there as it was sent and everything around it is inert; None: look
+    closer. `before` is the character before the piece."""
+    found = _SENT.search(piece)
+    if found is None or names.get(found[3]) != [found[2]]:
+        return None
+    start, end = found.span()
+    if (piece[start - 1] if start else before) in _MORE_OF_IT:
+        return None
+    if (start and not is_inert(piece[:start], names)) or (end < len(piece) and not is_inert(piece[end:], names)):
+        return None
+    return Surface(start, end, found[1])
+
+
+def _ends_in_a_part(text: str) -> bool:
+    """Whether a part of a name may stand before the separator that ends `text`."""
+    text = text[:-1].rstrip("\\")
+    before = text.rstrip(_ALNUM)
+    return text[len(before) :].upper() in _PARTS or before[-1:] == "\\"  # \u003cSSN: letters stand before the name
+
+
+def _holds_a_tag(text: str, names: Mapping[str, object]) -> bool:
+    if len(names) > _FEW:
+        return not names.keys().isdisjoint(map(str.upper, _WORD.findall(text)))
+    folded = text.upper()
+    for tag in names:  # noqa: SIM110 a generator would cost as much again
+        if tag in folded:
+            return True
+    return False
 
 
 def lookalike(text: str, start: int, within: int) -> tuple[int, int] | None:

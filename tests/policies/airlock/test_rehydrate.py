@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from policies.airlock.config import Restoration, ToolRestore
 from policies.airlock.labels import Label
 from policies.airlock.rehydrate import JsonContext, LinkContext, Restorer, restores
-from policies.airlock.surface import LONGEST
+from policies.airlock.surface import LONGEST, begun, is_inert, surfaces
 from policies.airlock.tokens import Conversation, Vault
 from policies.model import Channel, ChannelKind
 
@@ -34,6 +34,7 @@ def filled_vault() -> tuple[Vault, dict[Label, str]]:
 
 VAULT, TOKEN = filled_vault()
 SSN = TOKEN[Label.SSN]
+NAMES = [label.replace("_", "-") for label in Label]
 CORE = SSN[1:-1]
 
 
@@ -113,6 +114,55 @@ def test_result_does_not_depend_on_where_the_answer_was_cut(parts: list[str], cu
     pieces = [text[a:b] for a, b in pairwise(edges)]
 
     assert restored(pieces) == restored([text]) == restored(list(text))
+
+
+PIECES = st.lists(st.one_of(st.lists(NOISE, max_size=4).map("".join), st.text(max_size=8)), max_size=8)
+
+
+@given(PIECES, st.sampled_from([TEXT, ARGUMENTS]))
+@example([" \\u003cSSN-", CORE[4:] + "\\u003e"], TEXT)
+@example(["\u017fSN ", CORE[4:]], TEXT)
+@example(["[", SSN, " x"], TEXT)
+@example([f"see](http://x/ {SSN} ", f"({SSN})", f"a {SSN} b"], TEXT)
+def test_quick_look_never_disagrees_with_the_close_one(pieces: list[str], channel: Channel) -> None:
+    quick, close = (Restorer(channel, VAULT, Restoration()) for _ in range(2))
+
+    for piece in pieces:
+        assert quick.feed(piece, last=False) == close._in_doubt(piece, last=False)
+        assert quick._held == close._held
+    assert quick.feed("", last=True) == close._in_doubt("", last=True)
+
+
+@given(
+    st.sampled_from(["", "a", "7", " ", "[", "\u00e9"]), st.lists(NOISE, max_size=5).map("".join), st.integers(0, 30)
+)
+@example("", "\\u003cSSN-", 0)
+@example("", "\u212aNAME ", 0)
+def test_inert_text_begins_and_holds_no_surface_of_any_label(before: str, text: str, cut: int) -> None:
+    piece, names = text[cut % (len(text) + 1) :], dict.fromkeys(VAULT.names, NAMES)
+    whole = before + piece
+
+    if is_inert(piece, names):
+        assert begun(whole, len(before), lambda _start: True) == len(whole)
+        assert not list(surfaces(whole, len(before), names, whole=False))
+
+
+@pytest.mark.parametrize("size", [1, 17])
+def test_tags_are_seen_in_few_and_in_many(size: int) -> None:
+    names = {f"{number:06}": ["SSN"] for number in range(size)}
+
+    assert is_inert("so many words, no token", names)
+    assert not is_inert(f"ssn-{size - 1:06}, see", names)
+
+
+@pytest.mark.parametrize("word", ["Dear", " patient", ",", ".\n", " 12", "[1", "caf\u00e9 ", "\u4f60\u597d", ""])
+def test_most_of_an_answer_is_inert(word: str) -> None:
+    assert is_inert(word, VAULT.names)
+
+
+@pytest.mark.parametrize("word", ["see [", " (b", "SSN-", "date ", "\\u00", "&l", "x\u2010", "a", CORE, "\u017f"])
+def test_what_may_become_a_token_is_not_inert(word: str) -> None:
+    assert not is_inert(word, VAULT.names)
 
 
 @given(st.text(string.ascii_letters + string.digits + " -_[]<>()&;\\.", max_size=60))
