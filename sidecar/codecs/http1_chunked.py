@@ -48,6 +48,13 @@ class ChunkedReader:
         """(body bytes, what follows the message once `finished`). Raises BadChunkError."""
         if self._held:
             data, self._held = self._held + data, b""
+        elif not self._left and self._trailers < 0:
+            # Streams: nearly always one whole chunk a read.
+            match = _SIZE_LINE.match(data)
+            if match is not None:
+                start, size = match.end(), int(match[1], 16)
+                if size and start + size + 2 == len(data) and data.endswith(b"\r\n") and start <= MAX_LINE:
+                    return data[start:-2], b""
         pieces = []
         at = 0
         while at < len(data) and not self.finished:
