@@ -112,6 +112,9 @@ class RestoringStream:
             raise MalformedAnswerError("an event is larger than the bound") from None
         for unit in units:
             self._unit(unit)
+        released = self._released
+        if len(released) == 1:
+            return released.pop()  # nearly always: one event a read
         return self._take()
 
     def close(self) -> bytes:
@@ -136,14 +139,11 @@ class RestoringStream:
 
     def _unit(self, unit: bytes) -> None:
         for template in self._templates:
-            end = template.text_end(unit)
-            if end:
-                text = template.text(unit, end)
-                if text is None:
-                    break
+            text = template.text(unit)
+            if text is not None:
                 self._hits += 1
                 released = template.lane.release(text)
-                self._released.append(unit if released == text else template.with_text(unit, end, released))
+                self._released.append(unit if released == text else template.with_text(unit, released))
                 return
         self._read(unit)
 

@@ -41,30 +41,34 @@ class Template:
         # Spaces are ignored only between closing braces.
         self._bare = self._tail.replace(b" ", b"") if not self._tail.strip(b"} \n") else b""
 
-    def text_end(self, event: bytes) -> int:
-        """Where the text ends if `event` is of this shape, else 0."""
+    def text(self, event: bytes) -> str | None:
+        """The text of an event of this shape; None for any other, and for one that must be read strictly (lone
+        surrogates, bad bytes)."""
         if not event.startswith(self._head):
-            return 0
-        string = _STRING.match(event, self._size)
-        if string is None:
-            return 0
-        end = string.end()
-        return end if self._is_tail(event[end:]) else 0
-
-    def text(self, event: bytes, end: int) -> str | None:
-        """The text of an event of this shape, None if it must be read another way (lone surrogates, bad bytes)."""
+            return None
+        end = -len(self._tail)
+        if not event.endswith(self._tail):
+            end = self._other_tail(event)
+            if not end:
+                return None
         try:
+            # Strict: one string and nothing else, so no member hides between what was the same.
             return _decode(event[self._size : end])
         except REFUSED:
             return None
 
-    def with_text(self, event: bytes, end: int, text: str) -> bytes:
-        """The event with another text."""
+    def with_text(self, event: bytes, text: str) -> bytes:
+        """The event, which is of this shape, with another text."""
+        end = -len(self._tail) if event.endswith(self._tail) else self._other_tail(event)
         return self._head + written(text) + event[end:]
 
-    def _is_tail(self, tail: bytes) -> bool:
-        if tail == self._tail:
-            return True
+    def _other_tail(self, event: bytes) -> int:
+        """Minus the length of a tail that differs in its padding only; 0: it differs in more."""
+        string = _STRING.match(event, self._size)
+        if string is None:
+            return 0
+        tail = event[string.end() :]
         if self._padded and tail.startswith(self._padded) and tail.endswith(self._tail_end):
-            return tail[len(self._padded) : len(tail) - len(self._tail_end)].isalnum()  # of bytes: ASCII only
-        return bool(self._bare) and tail.replace(b" ", b"") == self._bare
+            padding = tail[len(self._padded) : len(tail) - len(self._tail_end)]
+            return -len(tail) if padding.isalnum() else 0  # of bytes: ASCII only
+        return -len(tail) if self._bare and tail.replace(b" ", b"") == self._bare else 0
