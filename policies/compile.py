@@ -89,6 +89,7 @@ def _placed(part: Part, placements: Iterable[TrapPlacement]) -> Part:
 
 def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part]) -> Route:
     require_references(document, parts)
+    require_references(parts[Kind.UPSTREAM, spec.upstream].document, parts)
     upstream = parts[Kind.UPSTREAM, spec.upstream].document.body
     assert isinstance(upstream, Upstream)  # noqa: S101 the key says so
     # The order in which policies are asked: a request is held to the protocol and scored before the airlock takes

@@ -47,6 +47,8 @@ class Upstream:
     """Seconds without a byte from the upstream while an answer is due."""
     total_timeout: float = 600.0
     """Seconds for the whole exchange. The SDKs' default is 600."""
+    peer: str = ""
+    """Name of the Peer through whose tunnel it is reached, never in another way; empty: directly."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())

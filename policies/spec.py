@@ -22,6 +22,7 @@ from policies.firewall_config import FirewallConfig
 from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
+from policies.tunnel import PeerConfig, TunnelConfig
 
 API_VERSION: Final = "aegis.mesh/v1"
 NONE: Final = "none"
@@ -40,10 +41,12 @@ _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
 class Kind(StrEnum):
     """The kinds of documents, in the order of distribution: what is referred to before what refers to it.
 
-    The protocol comes before the airlock, upstreams first and routes last: a sidecar never holds a route whose parts
-    are still on their way.
+    What switches tunnels comes first, the protocol before the airlock, and routes last: a sidecar never holds a route
+    whose parts are still on their way.
     """
 
+    TUNNEL = "TunnelPolicy"
+    PEER = "Peer"
     UPSTREAM = "Upstream"
     TRAPS = "TrapPlacement"
     PROTOCOL = "ProtocolPolicy"
@@ -91,9 +94,13 @@ class RouteSpec:
         yield not 1 <= self.max_body <= MAX_BODY, f"max_body: expected 1 to {MAX_BODY} bytes"
 
 
-Body = Upstream | TrapPlacement | ProtocolConfig | FirewallConfig | AirlockConfig | RouteSpec
+Body = (
+    TunnelConfig | PeerConfig | Upstream | TrapPlacement | ProtocolConfig | FirewallConfig | AirlockConfig | RouteSpec
+)
 
 KIND_OF_BODY: Final[Mapping[type, Kind]] = {
+    TunnelConfig: Kind.TUNNEL,
+    PeerConfig: Kind.PEER,
     Upstream: Kind.UPSTREAM,
     TrapPlacement: Kind.TRAPS,
     ProtocolConfig: Kind.PROTOCOL,
@@ -128,6 +135,8 @@ class Document:
 
     def references(self) -> Iterator[tuple[str, "DocumentKey"]]:
         """(field, document that it names)."""
+        if isinstance(self.body, Upstream) and self.body.peer:
+            yield "peer", (Kind.PEER, self.body.peer)
         if isinstance(self.body, RouteSpec):
             yield "upstream", (Kind.UPSTREAM, self.body.upstream)
             if self.body.airlock != NONE:

@@ -30,6 +30,7 @@ from policies.mathprotocol.registered import RegisteredTask
 from policies.model import UnreadablePart
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import API_VERSION, NONE, Kind, RouteSpec
+from policies.tunnel import EchMode, PeerConfig, TunnelConfig
 
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -89,6 +90,32 @@ class UpstreamModel(_Model):
     connect_timeout: Duration = Field(5.0, description="Until TCP and TLS stand.")
     idle_timeout: Duration = Field(300.0, description="Without a byte from the server while an answer is due.")
     total_timeout: Duration = Field(600.0, description="For the whole exchange.")
+    peer: Name = Field("", description="Name of a Peer: reached through its tunnel, never in another way.")
+
+
+class TunnelModel(_Model):
+    """How the mesh uses ECH, and how often its keys change. There is one, and its name is `mesh`."""
+
+    public_name: StrictStr = Field(description="The name in the clear; serving sidecars need a certificate for it.")
+    enabled: StrictBool | None = Field(None, description="false: peers that are opportunistic go without ECH.")
+    rollout_percentage: float | None = Field(None, description="0 to 100, where ECH is opportunistic; default 100.")
+    salt: StrictStr | None = Field(None, description="Another one deals the (workload, service) pairs anew.")
+    rotate_every: Duration | None = Field(None, description="Between two ECH keys: 1h to 24h; default 6h.")
+    rotate_statics_every: Duration | None = Field(None, description="Between two Noise statics; default 30d.")
+    max_name_length: Size | None = Field(None, description="Bytes that hidden names are padded to; default 64.")
+
+
+class PeerModel(_Model):
+    """A service that is reached through a tunnel, and who may reach it."""
+
+    spiffe_id: StrictStr = Field(description="The workload behind it.")
+    service: StrictStr = Field(description="The name that the tunnel hides and the peer's certificate is for.")
+    endpoints: frozenset[StrictStr] = Field(description="tcp://host:port or quic://host:port; the fastest is taken.")
+    mode: EchMode = Field(description="required, opportunistic or off: ECH, never whether there is a tunnel.")
+    min_pq: StrictBool | None = Field(None, description="Refuse what is not post-quantum; default true.")
+    allow: frozenset[StrictStr] | None = Field(None, description="SPIFFE ids that may open tunnels; default: nobody.")
+    static_key: StrictStr | None = Field(None, description="Base64 Noise static of a peer with keys of its own.")
+    other_static_key: StrictStr | None = Field(None, description="A second one while such a peer changes it.")
 
 
 class RouteModel(_Model):
@@ -213,6 +240,8 @@ class AirlockModel(_Model):
 
 
 SPECS: Final[Mapping[Kind, type[_Model]]] = {
+    Kind.TUNNEL: TunnelModel,
+    Kind.PEER: PeerModel,
     Kind.UPSTREAM: UpstreamModel,
     Kind.TRAPS: TrapsModel,
     Kind.PROTOCOL: ProtocolModel,
@@ -229,6 +258,8 @@ _NESTED: Final[Mapping[str, type[Any]]] = {
 }
 _LISTED: Final[Mapping[str, type[Any]]] = {"registered": RegisteredTask}
 _VALUES: Final[Mapping[Kind, type[Any]]] = {
+    Kind.TUNNEL: TunnelConfig,
+    Kind.PEER: PeerConfig,
     Kind.UPSTREAM: Upstream,
     Kind.TRAPS: TrapPlacement,
     Kind.PROTOCOL: ProtocolConfig,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from policies.errors import Finding
 from policies.spec import Document, DocumentKey, Kind, RouteSpec
 from policies.spec_yaml import Node
+from policies.tunnel import MESH, PeerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,32 @@ def findings(
     for each in placed:
         found += _dangling(each, everything)
     found += _ambiguous(ours.values(), in_force)
+    found += _misnamed(placed)
+    found += _two_statics(ours, in_force)
     return found
+
+
+def _misnamed(placed: Sequence[Placed]) -> Iterator[Finding]:
+    """There is one TunnelPolicy: two would say different things of one mesh."""
+    for each in placed:
+        if each.document.kind is Kind.TUNNEL and each.document.name != MESH:
+            yield _finding(each, ("metadata", "name"), f"the one TunnelPolicy is named {MESH!r}", "rename it")
+
+
+def _two_statics(ours: Mapping[DocumentKey, Placed], in_force: Mapping[DocumentKey, Document]) -> Iterator[Finding]:
+    """Peers of one workload that disagree about its Noise static: tunnels to one of them could never stand."""
+    said: dict[str, tuple[str, PeerConfig]] = {}
+    for key, document in in_force.items():
+        if isinstance(document.body, PeerConfig) and key not in ours:
+            said[document.body.spiffe_id] = document.name, document.body
+    for each in ours.values():
+        body = each.document.body
+        if not isinstance(body, PeerConfig):
+            continue
+        other, first = said.setdefault(body.spiffe_id, (each.document.name, body))
+        if first.statics != body.statics:
+            message = f"Peer {other!r} says another Noise static for the same workload"
+            yield _finding(each, ("spec", "staticKey"), message, "say the same in both, or in none")
 
 
 def _dangling(each: Placed, everything: AbstractSet[DocumentKey]) -> Iterator[Finding]:

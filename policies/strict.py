@@ -11,6 +11,7 @@ from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.spec import Document
+from policies.tunnel import TunnelConfig
 
 _STRICT_RESTORATION: Final = Restoration(tools=ToolRestore.NEVER, system_values=False)
 
@@ -29,5 +30,7 @@ def stricter(document: Document) -> Document | None:
             return replace(document, body=strict_score)
         case ProtocolConfig():
             return replace(document, body=replace(document.body, mode=ProtocolMode.ENFORCE))
+        case TunnelConfig():
+            return replace(document, body=replace(document.body, enabled=True, rollout_percentage=100.0))
         case _:
             return None

@@ -21,10 +21,21 @@ from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
+from policies.tunnel import PeerConfig, TunnelConfig
 
 TYPE_URLS: Final[Mapping[Kind, str]] = {kind: f"type.googleapis.com/aegispb.v1.{kind.value}" for kind in Kind}
 """In the order of distribution."""
 KINDS: Final[Mapping[str, Kind]] = {url: kind for kind, url in TYPE_URLS.items()}
+
+TUNNEL_KEYS: Final = "type.googleapis.com/aegispb.v1.TunnelKeys"
+MESH_KEYS: Final = "type.googleapis.com/aegispb.v1.MeshKeys"
+WORKLOADS: Final = "type.googleapis.com/aegispb.v1.Workload"
+KEY_TYPES: Final = (TUNNEL_KEYS, MESH_KEYS, WORKLOADS)
+"""What the control plane makes and nobody pushes, see tunnel.proto. In the order of distribution."""
+PERSONAL: Final = frozenset({TUNNEL_KEYS})
+"""Types whose resources are for one sidecar each: private keys are in them."""
+ORDER: Final = (TYPE_URLS[Kind.TUNNEL], *KEY_TYPES, *(url for url, kind in KINDS.items() if kind is not Kind.TUNNEL))
+"""Every type, in the order of distribution (control API, rule 4): flags, keys, then what refers to them."""
 
 MAX_BODY: Final = 1 << 20
 """Bytes of one resource."""
@@ -33,6 +44,8 @@ MAX_NUMBER: Final = 10**18 - 1
 """The largest whole number that a document can say."""
 
 MESSAGES: Final[Mapping[Kind, tuple[type[Any], type[Message]]]] = {
+    Kind.TUNNEL: (TunnelConfig, policy_pb2.TunnelPolicy),
+    Kind.PEER: (PeerConfig, policy_pb2.Peer),
     Kind.UPSTREAM: (Upstream, policy_pb2.Upstream),
     Kind.TRAPS: (TrapPlacement, policy_pb2.TrapPlacement),
     Kind.PROTOCOL: (ProtocolConfig, policy_pb2.ProtocolPolicy),
@@ -50,35 +63,48 @@ def resource(document: Document) -> discovery_pb2.Resource:
     body = message.SerializeToString(deterministic=True)
     if len(body) > MAX_BODY:
         raise WireError(f"{document.kind} {document.name} takes {len(body)} bytes, at most {MAX_BODY} can be sent")
-    digest = hashlib.sha256(body)
-    sent = discovery_pb2.Resource(
-        name=document.name, version=digest.hexdigest()[:16], body=body, sha256=digest.digest()
-    )
+    sent = resource_of(document.name, body)
     if document.ttl is not None:
         sent.ttl.FromMilliseconds(round(document.ttl * 1000))
     return sent
+
+
+def resource_of(name: str, body: bytes) -> discovery_pb2.Resource:
+    """The resource with this body, which is a deterministic serialisation."""
+    digest = hashlib.sha256(body)
+    return discovery_pb2.Resource(name=name, version=digest.hexdigest()[:16], body=body, sha256=digest.digest())
+
+
+def name_of(type_url: str) -> str:
+    """What people and metrics call a type that is in ORDER."""
+    return type_url.rpartition(".")[2]
 
 
 def read(type_url: str, received: discovery_pb2.Resource) -> Document:
     """The document that a resource carries. Raises WireError or ConfigError, and nothing else."""
     if type_url not in KINDS:
         raise WireError(f"unknown type {type_url[:100]!r}: this build is older than the control plane")
+    value, message_type = MESSAGES[KINDS[type_url]]
+    message = message_type()
+    parse(received, message)
+    given = {"name": received.name} if value is Upstream else {}
+    ttl = received.ttl.ToMilliseconds() / 1000 if received.HasField("ttl") else None
+    return Document(received.name, _value(value, message, given), ttl)
+
+
+def parse(received: discovery_pb2.Resource, message: Message) -> None:
+    """Fill `message` with the body of a resource, checked against its digest. Raises WireError, and nothing else."""
     if len(received.body) > MAX_BODY:
         raise WireError(f"the body has {len(received.body)} bytes, at most {MAX_BODY} are accepted")
     digest = hashlib.sha256(received.body)
     if digest.digest() != received.sha256 or digest.hexdigest()[:16] != received.version:
         raise WireError("the body does not match its digest")
-    value, message_type = MESSAGES[KINDS[type_url]]
-    message = message_type()
     try:
         message.ParseFromString(received.body)
     except DecodeError:
         raise WireError("the body is not a message of its type") from None
     if _has_unknown_fields(message):
         raise WireError("the body has fields that this build does not know: upgrade this sidecar")
-    given = {"name": received.name} if value is Upstream else {}
-    ttl = received.ttl.ToMilliseconds() / 1000 if received.HasField("ttl") else None
-    return Document(received.name, _value(value, message, given), ttl)
 
 
 def state_digest(versions: Mapping[str, str]) -> str:

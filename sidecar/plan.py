@@ -13,7 +13,15 @@ from policies.snapshot import AuditMode, PolicySnapshot, Route, UnknownEndpoint,
 from sidecar.codecs.http1_head import RequestHead
 from sidecar.dialects.dialect import Dialect
 from sidecar.dialects.registry import Dialects
-from sidecar.refusals import NO_POLICY, UNSUPPORTED_UPGRADE, Refusal, blocked_route, no_route, unknown_endpoint
+from sidecar.refusals import (
+    NO_POLICY,
+    NO_TUNNEL,
+    UNSUPPORTED_UPGRADE,
+    Refusal,
+    blocked_route,
+    no_route,
+    unknown_endpoint,
+)
 from sidecar.upstream_pool import UpstreamPool
 
 CONVERSATION: Final = b"x-aegis-conversation"
@@ -126,6 +134,8 @@ def _unrouted(path: str, values: Mapping[str, str], snapshot: PolicySnapshot | N
 def _refusal(head: RequestHead, route: Route, dialect: Dialect, path: str) -> Refusal | None:
     if head.upgrade == "websocket":
         return UNSUPPORTED_UPGRADE
+    if route.upstream.peer:
+        return NO_TUNNEL
     if dialect.name is not DialectName.GENERIC or route.unknown_endpoint is UnknownEndpoint.WALK:
         return None
     if not route.pipeline.policies or (head.method in {"GET", "HEAD"} and _LISTING.search(path)):

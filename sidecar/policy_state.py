@@ -179,7 +179,7 @@ class PolicyState:
             document = wire.read(wire.TYPE_URLS[kind], resource)
             if isinstance(document.body, RouteSpec):
                 spec = document.body
-                policy_compile.require_references(document, held)
+            policy_compile.require_references(document, held)
             held[key] = Held(resource, policy_compile.build(document, self._tenant_key), now)
             unbuilt.pop(resource.name, None)
             return None

@@ -29,7 +29,7 @@ MAX_NAMES: Final = 65_536
 """Names in all of a Hello: more is not one of our sidecars."""
 _MAX_REASON: Final = 1000
 """Characters kept of a reason."""
-_DEPENDENTS: Final = (wire.TYPE_URLS[Kind.ROUTE],)
+_DEPENDENTS: Final = (wire.TYPE_URLS[Kind.UPSTREAM], wire.TYPE_URLS[Kind.ROUTE])
 """Types whose resources refer to others: what was refused for a missing reference is sent again once others came."""
 
 

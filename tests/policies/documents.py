@@ -1,5 +1,7 @@
 """Hypothesis strategies for policy documents."""
 
+from base64 import b64encode
+
 from hypothesis import strategies as st
 
 from policies.airlock.config import GENERALISABLE, Action, AirlockConfig, Caps, Restoration, ToolRestore
@@ -12,6 +14,7 @@ from policies.mathprotocol.context import ContextRules, Damaged, Presence
 from policies.mathprotocol.registered import RegisteredTask
 from policies.snapshot import AuditMode, UnknownEndpoint, Upstream
 from policies.spec import Document, RouteSpec
+from policies.tunnel import EchMode, PeerConfig, TunnelConfig
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True).filter(lambda name: name != "none")
 SECONDS = st.integers(1, 86_400).map(float)
@@ -54,11 +57,40 @@ AIRLOCKS = st.builds(
     hint=st.text(max_size=50),
     restricted_zip3=st.frozensets(st.from_regex(r"[0-9]{3}", fullmatch=True)),
 )
+SPIFFE_IDS = st.builds("spiffe://{}.example/sidecar/{}".format, NAMES, NAMES)
+STATICS = st.binary(min_size=32, max_size=32).filter(any).map(lambda key: b64encode(key).decode())
+TUNNELS = st.builds(
+    TunnelConfig,
+    NAMES.map("{}.example".format),
+    st.booleans(),
+    st.integers(0, 10_000).map(lambda hundredths: hundredths / 100),
+    NAMES,
+    st.integers(3600, 86_400).map(float),
+    max_name_length=st.integers(0, 255),
+)
+PEERS = st.builds(
+    PeerConfig,
+    SPIFFE_IDS,
+    NAMES.map("{}.internal".format),
+    st.frozensets(
+        st.builds("{}://{}:{}".format, st.sampled_from(["tcp", "quic"]), NAMES, st.integers(1, 65_535)), min_size=1
+    ),
+    st.sampled_from(EchMode),
+    st.booleans(),
+    st.frozensets(SPIFFE_IDS, max_size=3),
+    st.just("") | STATICS,
+)
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     name = draw(NAMES)
-    upstream = st.builds(Upstream, st.just(name), NAMES.map("https://{}.example/v1".format), connect_timeout=SECONDS)
-    body = draw(ROUTES | PROTOCOLS | TRAPS | FIREWALLS | AIRLOCKS | upstream)
-    return Document(name, body, draw(st.none() | SECONDS))
+    upstream = st.builds(
+        Upstream,
+        st.just(name),
+        NAMES.map("https://{}.example/v1".format),
+        connect_timeout=SECONDS,
+        peer=st.just("") | NAMES,
+    )
+    body = draw(TUNNELS | PEERS | ROUTES | PROTOCOLS | TRAPS | FIREWALLS | AIRLOCKS | upstream)
+    return Document("mesh" if isinstance(body, TunnelConfig) else name, body, draw(st.none() | SECONDS))

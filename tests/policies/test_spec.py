@@ -185,7 +185,7 @@ def test_all_errors_of_all_files_are_named_at_once_with_their_places() -> None:
         (UPSTREAM + "zzz: 1\n", "0.yaml:5:1: zzz: unknown field; remove it"),
         (UPSTREAM.replace("/v1", "/v2"), "0.yaml:1:13: apiVersion: expected aegis.mesh/v1, got 'aegis.mesh/v2'"),
         (UPSTREAM.replace("{name: model}", "model"), "0.yaml:3:11: metadata: expected a mapping of fields"),
-        (HEAD + "metadata: {name: x}\nspec: {}\n", "kind: is missing; write one of Upstream,"),
+        (HEAD + "metadata: {name: x}\nspec: {}\n", "kind: is missing; write one of TunnelPolicy,"),
         (HEAD + "kind: [Route]\nmetadata: {name: x}\nspec: {}\n", "0.yaml:2:7: kind: unknown kind a list"),
         (UPSTREAM.replace("name: model", "name: none"), "0.yaml:3:18: metadata.name: expected 1 to 63"),
         (UPSTREAM.replace("name: model", "name: model, ttl: 0.5"), "metadata.ttl: expected 1 second to 30 days"),

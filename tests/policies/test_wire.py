@@ -18,11 +18,16 @@ from policies.honeypot.config import TrapPlacement
 from policies.mathprotocol.config import ProtocolConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec
+from policies.tunnel import PeerConfig, TunnelConfig
 from tests.policies.documents import documents
 
 
 def example(kind: Kind) -> Document:
     match kind:
+        case Kind.TUNNEL:
+            return Document("mesh", TunnelConfig("public.example"))
+        case Kind.PEER:
+            return Document("one", PeerConfig("spiffe://mesh/sidecar/llm", "llm", frozenset({"tcp://llm:15008"})))
         case Kind.UPSTREAM:
             return Document("one", Upstream("one", "https://model.example"))
         case Kind.TRAPS:

@@ -34,12 +34,15 @@ class Upstream(_message.Message):
     CONNECT_TIMEOUT_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     TOTAL_TIMEOUT_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     ca_file: _builtins.str
     connect_timeout: _builtins.float
     """Seconds, as all timeouts."""
     idle_timeout: _builtins.float
     total_timeout: _builtins.float
+    peer: _builtins.str
+    """Name of a Peer that is reached through a tunnel; empty: directly."""
     def __init__(
         self,
         *,
@@ -48,10 +51,11 @@ class Upstream(_message.Message):
         connect_timeout: _builtins.float | None = ...,
         idle_timeout: _builtins.float | None = ...,
         total_timeout: _builtins.float | None = ...,
+        peer: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ca_file", b"_ca_file", "_connect_timeout", b"_connect_timeout", "_idle_timeout", b"_idle_timeout", "_total_timeout", b"_total_timeout", "_url", b"_url", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "idle_timeout", b"idle_timeout", "total_timeout", b"total_timeout", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ca_file", b"_ca_file", "_connect_timeout", b"_connect_timeout", "_idle_timeout", b"_idle_timeout", "_peer", b"_peer", "_total_timeout", b"_total_timeout", "_url", b"_url", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "idle_timeout", b"idle_timeout", "peer", b"peer", "total_timeout", b"total_timeout", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ca_file", b"_ca_file", "_connect_timeout", b"_connect_timeout", "_idle_timeout", b"_idle_timeout", "_total_timeout", b"_total_timeout", "_url", b"_url", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "idle_timeout", b"idle_timeout", "total_timeout", b"total_timeout", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ca_file", b"_ca_file", "_connect_timeout", b"_connect_timeout", "_idle_timeout", b"_idle_timeout", "_peer", b"_peer", "_total_timeout", b"_total_timeout", "_url", b"_url", "ca_file", b"ca_file", "connect_timeout", b"connect_timeout", "idle_timeout", b"idle_timeout", "peer", b"peer", "total_timeout", b"total_timeout", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ca_file: _TypeAlias = _typing.Literal["ca_file"]  # noqa: Y015
     _WhichOneofArgType__ca_file: _TypeAlias = _typing.Literal["_ca_file", b"_ca_file"]  # noqa: Y015
@@ -59,6 +63,8 @@ class Upstream(_message.Message):
     _WhichOneofArgType__connect_timeout: _TypeAlias = _typing.Literal["_connect_timeout", b"_connect_timeout"]  # noqa: Y015
     _WhichOneofReturnType__idle_timeout: _TypeAlias = _typing.Literal["idle_timeout"]  # noqa: Y015
     _WhichOneofArgType__idle_timeout: _TypeAlias = _typing.Literal["_idle_timeout", b"_idle_timeout"]  # noqa: Y015
+    _WhichOneofReturnType__peer: _TypeAlias = _typing.Literal["peer"]  # noqa: Y015
+    _WhichOneofArgType__peer: _TypeAlias = _typing.Literal["_peer", b"_peer"]  # noqa: Y015
     _WhichOneofReturnType__total_timeout: _TypeAlias = _typing.Literal["total_timeout"]  # noqa: Y015
     _WhichOneofArgType__total_timeout: _TypeAlias = _typing.Literal["_total_timeout", b"_total_timeout"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
@@ -70,11 +76,145 @@ class Upstream(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_timeout) -> _WhichOneofReturnType__idle_timeout | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__peer) -> _WhichOneofReturnType__peer | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__total_timeout) -> _WhichOneofReturnType__total_timeout | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___Upstream: _TypeAlias = Upstream  # noqa: Y015
+
+@_typing.final
+class TunnelPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_NAME_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    ROLLOUT_PERCENTAGE_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    ROTATE_EVERY_FIELD_NUMBER: _builtins.int
+    ROTATE_STATICS_EVERY_FIELD_NUMBER: _builtins.int
+    MAX_NAME_LENGTH_FIELD_NUMBER: _builtins.int
+    public_name: _builtins.str
+    enabled: _builtins.bool
+    rollout_percentage: _builtins.float
+    salt: _builtins.str
+    rotate_every: _builtins.float
+    """Seconds."""
+    rotate_statics_every: _builtins.float
+    max_name_length: _builtins.int
+    """Bytes."""
+    def __init__(
+        self,
+        *,
+        public_name: _builtins.str | None = ...,
+        enabled: _builtins.bool | None = ...,
+        rollout_percentage: _builtins.float | None = ...,
+        salt: _builtins.str | None = ...,
+        rotate_every: _builtins.float | None = ...,
+        rotate_statics_every: _builtins.float | None = ...,
+        max_name_length: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_max_name_length", b"_max_name_length", "_public_name", b"_public_name", "_rollout_percentage", b"_rollout_percentage", "_rotate_every", b"_rotate_every", "_rotate_statics_every", b"_rotate_statics_every", "_salt", b"_salt", "enabled", b"enabled", "max_name_length", b"max_name_length", "public_name", b"public_name", "rollout_percentage", b"rollout_percentage", "rotate_every", b"rotate_every", "rotate_statics_every", b"rotate_statics_every", "salt", b"salt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_max_name_length", b"_max_name_length", "_public_name", b"_public_name", "_rollout_percentage", b"_rollout_percentage", "_rotate_every", b"_rotate_every", "_rotate_statics_every", b"_rotate_statics_every", "_salt", b"_salt", "enabled", b"enabled", "max_name_length", b"max_name_length", "public_name", b"public_name", "rollout_percentage", b"rollout_percentage", "rotate_every", b"rotate_every", "rotate_statics_every", b"rotate_statics_every", "salt", b"salt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__max_name_length: _TypeAlias = _typing.Literal["max_name_length"]  # noqa: Y015
+    _WhichOneofArgType__max_name_length: _TypeAlias = _typing.Literal["_max_name_length", b"_max_name_length"]  # noqa: Y015
+    _WhichOneofReturnType__public_name: _TypeAlias = _typing.Literal["public_name"]  # noqa: Y015
+    _WhichOneofArgType__public_name: _TypeAlias = _typing.Literal["_public_name", b"_public_name"]  # noqa: Y015
+    _WhichOneofReturnType__rollout_percentage: _TypeAlias = _typing.Literal["rollout_percentage"]  # noqa: Y015
+    _WhichOneofArgType__rollout_percentage: _TypeAlias = _typing.Literal["_rollout_percentage", b"_rollout_percentage"]  # noqa: Y015
+    _WhichOneofReturnType__rotate_every: _TypeAlias = _typing.Literal["rotate_every"]  # noqa: Y015
+    _WhichOneofArgType__rotate_every: _TypeAlias = _typing.Literal["_rotate_every", b"_rotate_every"]  # noqa: Y015
+    _WhichOneofReturnType__rotate_statics_every: _TypeAlias = _typing.Literal["rotate_statics_every"]  # noqa: Y015
+    _WhichOneofArgType__rotate_statics_every: _TypeAlias = _typing.Literal["_rotate_statics_every", b"_rotate_statics_every"]  # noqa: Y015
+    _WhichOneofReturnType__salt: _TypeAlias = _typing.Literal["salt"]  # noqa: Y015
+    _WhichOneofArgType__salt: _TypeAlias = _typing.Literal["_salt", b"_salt"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_name_length) -> _WhichOneofReturnType__max_name_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__public_name) -> _WhichOneofReturnType__public_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollout_percentage) -> _WhichOneofReturnType__rollout_percentage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotate_every) -> _WhichOneofReturnType__rotate_every | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotate_statics_every) -> _WhichOneofReturnType__rotate_statics_every | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__salt) -> _WhichOneofReturnType__salt | None: ...
+
+Global___TunnelPolicy: _TypeAlias = TunnelPolicy  # noqa: Y015
+
+@_typing.final
+class Peer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPIFFE_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    MIN_PQ_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
+    STATIC_KEY_FIELD_NUMBER: _builtins.int
+    OTHER_STATIC_KEY_FIELD_NUMBER: _builtins.int
+    spiffe_id: _builtins.str
+    service: _builtins.str
+    mode: _builtins.str
+    """required, opportunistic or off."""
+    min_pq: _builtins.bool
+    static_key: _builtins.str
+    other_static_key: _builtins.str
+    @_builtins.property
+    def endpoints(self) -> Global___Strings: ...
+    @_builtins.property
+    def allow(self) -> Global___Strings: ...
+    def __init__(
+        self,
+        *,
+        spiffe_id: _builtins.str | None = ...,
+        service: _builtins.str | None = ...,
+        endpoints: Global___Strings | None = ...,
+        mode: _builtins.str | None = ...,
+        min_pq: _builtins.bool | None = ...,
+        allow: Global___Strings | None = ...,
+        static_key: _builtins.str | None = ...,
+        other_static_key: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_pq", b"_min_pq", "_mode", b"_mode", "_other_static_key", b"_other_static_key", "_service", b"_service", "_spiffe_id", b"_spiffe_id", "_static_key", b"_static_key", "allow", b"allow", "endpoints", b"endpoints", "min_pq", b"min_pq", "mode", b"mode", "other_static_key", b"other_static_key", "service", b"service", "spiffe_id", b"spiffe_id", "static_key", b"static_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_pq", b"_min_pq", "_mode", b"_mode", "_other_static_key", b"_other_static_key", "_service", b"_service", "_spiffe_id", b"_spiffe_id", "_static_key", b"_static_key", "allow", b"allow", "endpoints", b"endpoints", "min_pq", b"min_pq", "mode", b"mode", "other_static_key", b"other_static_key", "service", b"service", "spiffe_id", b"spiffe_id", "static_key", b"static_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_pq: _TypeAlias = _typing.Literal["min_pq"]  # noqa: Y015
+    _WhichOneofArgType__min_pq: _TypeAlias = _typing.Literal["_min_pq", b"_min_pq"]  # noqa: Y015
+    _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
+    _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015
+    _WhichOneofReturnType__other_static_key: _TypeAlias = _typing.Literal["other_static_key"]  # noqa: Y015
+    _WhichOneofArgType__other_static_key: _TypeAlias = _typing.Literal["_other_static_key", b"_other_static_key"]  # noqa: Y015
+    _WhichOneofReturnType__service: _TypeAlias = _typing.Literal["service"]  # noqa: Y015
+    _WhichOneofArgType__service: _TypeAlias = _typing.Literal["_service", b"_service"]  # noqa: Y015
+    _WhichOneofReturnType__spiffe_id: _TypeAlias = _typing.Literal["spiffe_id"]  # noqa: Y015
+    _WhichOneofArgType__spiffe_id: _TypeAlias = _typing.Literal["_spiffe_id", b"_spiffe_id"]  # noqa: Y015
+    _WhichOneofReturnType__static_key: _TypeAlias = _typing.Literal["static_key"]  # noqa: Y015
+    _WhichOneofArgType__static_key: _TypeAlias = _typing.Literal["_static_key", b"_static_key"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_pq) -> _WhichOneofReturnType__min_pq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mode) -> _WhichOneofReturnType__mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__other_static_key) -> _WhichOneofReturnType__other_static_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service) -> _WhichOneofReturnType__service | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spiffe_id) -> _WhichOneofReturnType__spiffe_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__static_key) -> _WhichOneofReturnType__static_key | None: ...
+
+Global___Peer: _TypeAlias = Peer  # noqa: Y015
 
 @_typing.final
 class Route(_message.Message):
