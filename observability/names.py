@@ -158,7 +158,7 @@ IDENTIFIERS: Final = Family("aegis_identifiers", Kind.COUNTER, "Identifiers take
 POLICY_FINDINGS: Final = Family(
     "aegis_policy_findings",
     Kind.COUNTER,
-    "What policies noticed beside identifiers: `protocol.honeypot`, `firewall.injection`, ...",
+    "What policies noticed beside identifiers: `protocol.honeypot`, `airlock.unissued_token`, ...",
     ("route", "finding"),
 )
 CONNECTIONS: Final = Family("aegis_connections", Kind.COUNTER, "Client connections accepted.")

@@ -55,6 +55,8 @@ class Role(StrEnum):
     OTHER = "other"
     """Text that no party said: tool descriptions, metadata, identifiers, unknown fields."""
 
+    __hash__ = str.__hash__  # Enum's is written in Python, and roles are looked up for every segment
+
 
 class UnreadablePart(StrEnum):
     """What a prompt may hold that no text policy can read. Never reported as guarded: allowed or blocked, by policy."""
@@ -93,6 +95,8 @@ class ChannelKind(StrEnum):
     """One whole decoded string (or key) within a tool call's input object: tool policy, but no JSON escaping."""
     TOOL_INPUT = "tool_input"
     """Raw text handed to a tool (code, shell)."""
+
+    __hash__ = str.__hash__  # Enum's is written in Python, and channels are looked up for every piece
 
 
 class Channel(NamedTuple):

@@ -53,6 +53,9 @@ class Label(StrEnum):
     LITERAL = "LITERAL"
     """Text of the prompt that looks like one of our tokens: quoted, so that it comes back as it was."""
 
+    # The same number as of Enum.__hash__, which is written in Python: labels are keys, several times per identifier.
+    __hash__ = str.__hash__
+
 
 class Profile(StrEnum):
     """A named set of labels."""

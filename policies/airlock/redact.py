@@ -2,7 +2,7 @@
 
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from policies.airlock.config import Action, AirlockConfig
@@ -12,8 +12,8 @@ from policies.airlock.notes import is_clinical_note
 from policies.airlock.recognizers.recognizer import phrases
 from policies.airlock.rehydrate import Restorer, restores
 from policies.airlock.scan import Scanner
-from policies.airlock.surface import Surface, surfaces
-from policies.airlock.tokens import Conversation, Vault
+from policies.airlock.surface import surfaces
+from policies.airlock.tokens import Conversation, Tenant, Vault
 from policies.errors import CapExceededError
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -44,6 +44,7 @@ _STRUCTURAL: Final = frozenset(
 """Keys that say where text stands in a request, not what it is."""
 _LONGEST_FIELD: Final = 256
 """Characters of a string that its key may explain; longer ones are prose and explain themselves."""
+_UNISSUED: Final = "airlock.unissued_token"
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -57,10 +58,12 @@ class AirlockPolicy:
             raise ValueError("tenant_key must be at least 32 bytes")
         self.name = name
         self.config = config
-        self._tenant_key = tenant_key
-        self._actions = {label: config.action(label) for label in Label}
+        self.tenant = Tenant(tenant_key)
+        self.actions = {label: config.action(label) for label in Label}
+        self.allowed = frozenset(label for label, action in self.actions.items() if action is Action.ALLOW)
+        self.blocked = frozenset(label for label, action in self.actions.items() if action is Action.BLOCK)
         memory = SpanMemory(hmac.digest(tenant_key, b"aegis airlock span memory", "sha256"), config.cache_bytes)
-        self._scanner = Scanner(config.caps, memory if config.cache_bytes else None)
+        self.scanner = Scanner(config.caps, memory if config.cache_bytes else None)
 
     def __repr__(self) -> str:
         """Never the key."""
@@ -68,24 +71,16 @@ class AirlockPolicy:
 
     def open(self, exchange: Exchange) -> PolicyRun:
         """A fresh run for one exchange."""
-        return AirlockRun(self.config, self._actions, self._scanner, self._tenant_key, exchange)
+        return AirlockRun(self, exchange)
 
 
 class AirlockRun:
     """One exchange: its vault, its findings, the restorers of its answer."""
 
-    def __init__(
-        self,
-        config: AirlockConfig,
-        actions: Mapping[Label, Action],
-        scanner: Scanner,
-        tenant_key: bytes,
-        exchange: Exchange,
-    ) -> None:
-        self._config = config
-        self._actions = actions
-        self._scanner = scanner
-        self._tenant_key = tenant_key
+    __slots__ = ("_channel", "_channels", "_exchange", "_findings", "_policy", "_restorer", "_vault")
+
+    def __init__(self, policy: AirlockPolicy, exchange: Exchange) -> None:
+        self._policy = policy
         self._exchange = exchange
         self._vault: Vault | None = None
         self._findings: dict[str, int] = {}
@@ -96,18 +91,21 @@ class AirlockRun:
         """Its restorer."""
 
     def findings(self) -> Mapping[str, int]:
-        """Label -> count of what was taken out of the prompt, generalised or refused."""
+        """Label -> count of what was taken out of the prompt, generalised or refused; and how many tokens came back
+        that were not of this exchange."""
         return self._findings
 
     # --- the prompt ---
 
     def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:  # noqa: ARG002 decides by text alone
         """Forward with tokens in place of identifiers, or Deny."""
-        if self._exchange.unreadable.keys() - self._config.allow_unreadable:
-            unread = sorted(self._exchange.unreadable.keys() - self._config.allow_unreadable)
+        policy = self._policy
+        unread = self._exchange.unreadable.keys() - policy.config.allow_unreadable if self._exchange.unreadable else ()
+        if unread:
             return _deny(
                 "aegis_unreadable_part",
-                f"the prompt holds parts that nobody can inspect and the policy does not allow: {', '.join(unread)}",
+                "the prompt holds parts that nobody can inspect and the policy does not allow: "
+                f"{', '.join(sorted(unread))}",
             )
         prefixes = [_explanation(segment) for segment in segments]
         texts = [
@@ -115,10 +113,10 @@ class AirlockRun:
             for prefix, segment in zip(prefixes, segments, strict=True)
         ]
         try:
-            scanned = self._scanner.scan_all(texts)
+            scanned = policy.scanner.scan_all(texts)
         except CapExceededError as error:
             return _deny("aegis_inspection_limit", f"the prompt was not fully inspected: {error}")
-        if self._actions[Label.MEDICAL_RECORD_TEXT] is not Action.ALLOW:
+        if Label.MEDICAL_RECORD_TEXT not in policy.allowed:
             scanned = [
                 [Span(0, len(text), Label.MEDICAL_RECORD_TEXT)] if is_clinical_note(text) else spans
                 for text, spans in zip(texts, scanned, strict=True)
@@ -126,34 +124,38 @@ class AirlockRun:
         if not any(scanned):
             return FORWARD_UNCHANGED
         found = [
-            list(self._acted_upon(spans, len(prefix), len(segment.text))) if spans else []
+            self._acted_upon(spans, len(prefix), len(segment.text)) if spans else []
             for spans, prefix, segment in zip(scanned, prefixes, segments, strict=True)
         ]
-        blocked = sorted({span.label for spans in found for span in spans if self._actions[span.label] is Action.BLOCK})
+        blocked = policy.blocked.intersection(self._findings)
         if blocked:
             return _deny(
                 "aegis_identifier_blocked",
-                f"the prompt holds identifiers that the policy refuses: {', '.join(blocked)}",
+                f"the prompt holds identifiers that the policy refuses: {', '.join(sorted(blocked))}",
             )
         edits = self._edits(segments, found)
-        return Forward(edits, self._config.hint or None if self._vault else None) if edits else FORWARD_UNCHANGED
+        return Forward(edits, policy.config.hint or None if self._vault else None) if edits else FORWARD_UNCHANGED
 
-    def _acted_upon(self, spans: Iterable[Span], shift: int, length: int) -> Iterable[Span]:
-        """Spans of the segment's own text that something happens to, counted."""
-        for start, end, label in spans:
-            if self._actions[label] is Action.ALLOW or end <= shift:
+    def _acted_upon(self, spans: Sequence[Span], shift: int, length: int) -> list[Span]:
+        """Spans of the segment's own text that something happens to, counted. A new list."""
+        allowed, findings = self._policy.allowed, self._findings
+        acted = []
+        for span in spans:
+            start, end, label = span
+            if label in allowed or end <= shift:
                 continue
-            self._findings[label] = self._findings.get(label, 0) + 1
-            yield Span(max(0, start - shift), min(length, end - shift), label)
+            findings[label] = findings.get(label, 0) + 1
+            acted.append(Span(max(0, start - shift), min(length, end - shift), label) if shift else span)
+        return acted
 
     def _edits(self, segments: Sequence[Segment], found: Sequence[list[Span]]) -> dict[Path, str]:
-        opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
-        if self._exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
-            opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
         exchange = self._exchange
-        vault = Vault(Conversation(self._tenant_key, exchange.peer, exchange.conversation, opening))
+        opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
+        if exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
+            opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
+        vault = Vault(Conversation(self._policy.tenant, exchange.peer, exchange.conversation, opening))
         self._mint(vault, segments, found)
-        if self._config.quote_literals:
+        if self._policy.config.quote_literals:
             while self._quote(vault, segments, found):
                 self._mint(vault, segments, found)
         self._vault = vault or None
@@ -165,27 +167,32 @@ class AirlockRun:
 
     def _mint(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> None:
         # The preamble first: a value that stands there and in the conversation has one token, and it is the preamble's.
+        actions = self._policy.actions
         for preamble in (True, False):
             for segment, spans in zip(segments, found, strict=True):
-                if (segment.role in _PREAMBLE) is preamble:
+                if spans and (segment.role in _PREAMBLE) is preamble:
                     for start, end, label in spans:
-                        if self._actions[label] is Action.TOKENISE:
+                        if actions[label] is Action.TOKENISE:
                             vault.token(label, segment.text[start:end], preamble=preamble)
 
     def _quote(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> bool:
         """Adds LITERAL spans where a text already holds, in any spelling, a token that now stands for a value: what
         its writer put there must come back as text. Whether there were any."""
-        quoted = False
+        quoted = 0
         for segment, spans in zip(segments, found, strict=True):
-            for surface in surfaces(segment.text, 0, vault.names, whole=True):
-                if not isinstance(surface, Surface) or vault.entry(surface.core) is None:
-                    continue
-                if not any(start < surface.end and surface.start < end for start, end, _ in spans):
-                    spans.append(Span(surface.start, surface.end, Label.LITERAL))
-                    spans.sort()
-                    self._findings[Label.LITERAL] = self._findings.get(Label.LITERAL, 0) + 1
-                    quoted = True
-        return quoted
+            written = [
+                Span(start, end, Label.LITERAL)
+                for start, end, core in surfaces(segment.text, 0, vault.cores, whole=True)[0]
+                if vault.value(core) is not None
+            ]
+            literals = _apart(written, spans) if written else written
+            if literals:
+                spans.extend(literals)
+                spans.sort()
+                quoted += len(literals)
+        if quoted:
+            self._findings[Label.LITERAL] = self._findings.get(Label.LITERAL, 0) + quoted
+        return quoted > 0
 
     def _rewritten(self, vault: Vault, segment: Segment, spans: Sequence[Span]) -> str:
         text, preamble = segment.text, segment.role in _PREAMBLE
@@ -194,10 +201,10 @@ class AirlockRun:
         for start, end, label in spans:
             parts.append(text[done:start])
             value = text[start:end]
-            if self._actions[label] is Action.TOKENISE:
+            if self._policy.actions[label] is Action.TOKENISE:
                 parts.append(vault.token(label, value, preamble=preamble))
             else:
-                parts.append(generalised(label, value, self._config.restricted_zip3))
+                parts.append(generalised(label, value, self._policy.config.restricted_zip3))
             done = end
         parts.append(text[done:])
         return "".join(parts)
@@ -219,12 +226,17 @@ class AirlockRun:
         if last:
             del self._channels[channel]  # an answer may hold a million strings, each a channel of its own
             self._channel = None
-        return piece if restorer is None else restorer.feed(piece, last=last)
+        if restorer is None:
+            return piece
+        released = restorer.feed(piece, last=last)
+        if last and restorer.unissued:
+            self._findings[_UNISSUED] = self._findings.get(_UNISSUED, 0) + restorer.unissued
+        return released
 
     def _open(self, channel: Channel, vault: Vault) -> None:
         """Make `channel` the current one: to look it up by its value costs as much as to restore most pieces."""
         if channel not in self._channels:
-            rules = self._config.restoration
+            rules = self._policy.config.restoration
             self._channels[channel] = Restorer(channel, vault, rules) if restores(channel, rules) else None
         self._channel, self._restorer = channel, self._channels[channel]
 
@@ -232,6 +244,18 @@ class AirlockRun:
         """Forget the answer so far."""
         self._channels.clear()
         self._channel = None
+
+
+def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """Those of `spans` that touch none of `others`. Both in order, and each without overlaps. Linear."""
+    apart = []
+    following = 0
+    for span in spans:
+        while following < len(others) and others[following].end <= span.start:
+            following += 1
+        if following == len(others) or span.end <= others[following].start:
+            apart.append(span)
+    return apart
 
 
 def _deny(code: str, message: str) -> Deny:

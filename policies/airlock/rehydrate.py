@@ -7,11 +7,12 @@ of an answer leaves as it is; guessing would put one person's data in place of a
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from policies.airlock.config import Restoration, ToolRestore
-from policies.airlock.surface import Surface, begun, is_inert, sent, surfaces
-from policies.airlock.tokens import Entry, Vault
+from policies.airlock.surface import LONGEST, NAMES, WRITTEN, Surface, begun, is_inert, sent, surfaces
+from policies.airlock.tokens import Vault
 from policies.model import Channel, ChannelKind
 
 _PLAIN_TEXT: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
@@ -35,14 +36,15 @@ def restores(channel: Channel, restoration: Restoration) -> bool:
 class Restorer:
     """The state of one channel."""
 
-    __slots__ = ("_before", "_context", "_held", "_permits", "_vault")
+    __slots__ = ("_before", "_context", "_held", "_hides_preamble", "_unissued", "_vault")
 
     def __init__(self, channel: Channel, vault: Vault, restoration: Restoration) -> None:
         self._vault = vault
         self._before = ""
         """The character before what is held: whether a word begins depends on it."""
         self._held = ""
-        self._permits = None if restoration.system_values else _is_from_a_party
+        self._hides_preamble = not restoration.system_values
+        self._unissued = Unissued(vault)
         self._context: Plain | LinkContext | JsonContext
         if channel.kind is ChannelKind.TOOL_ARGUMENTS:
             self._context = JsonContext(any(map(needs_escape, vault.values())))
@@ -50,6 +52,11 @@ class Restorer:
             self._context = LinkContext()
         else:
             self._context = Plain()
+
+    @property
+    def unissued(self) -> int:
+        """Tokens that came and that nobody issued in this exchange."""
+        return self._unissued.count
 
     def feed(self, piece: str, *, last: bool) -> str:
         """What may be released after `piece`. `last`: nothing follows, everything is."""
@@ -63,66 +70,127 @@ class Restorer:
     def _at_once(self, piece: str) -> str | None:
         """What to release for a piece that nothing is held before or after: text without tokens, or around one token
         that came as it was sent. None: look closer."""
-        vault, context = self._vault, self._context
+        cores = self._vault.cores
         if "[" not in piece:
-            if not is_inert(piece, vault.names):
+            if not is_inert(piece, cores):
                 return None
-            context.pass_over(piece)
+            self._pass_over(piece)
             return piece
-        token = sent(piece, self._before, vault.names)
-        entry = vault.entry(token.core) if token is not None else None
-        if token is None or entry is None:
+        token = sent(piece, self._before, cores)
+        value = self._value(token[2]) if token is not None else None
+        if token is None or value is None:
             return None
-        head, rest = piece[: token.start], piece[token.end :]
-        context.pass_over(head)
-        value = context.insert(entry.value) if self._permits is None or self._permits(entry) else None
-        if value is None:
-            value = piece[token.start : token.end]
-            context.pass_over(value)
-        context.pass_over(rest)
-        return f"{head}{value}{rest}"
+        start, end, _ = token
+        head, rest = piece[:start], piece[end:]
+        self._pass_over(head)
+        inserted = self._context.insert(value)
+        if inserted is None:
+            inserted = piece[start:end]
+            self._pass_over(inserted)
+        else:
+            self._pass_over(_A_VALUE)
+        self._pass_over(rest)
+        return f"{head}{inserted}{rest}"
 
     def _in_doubt(self, piece: str, *, last: bool) -> str:
         text = self._before + self._held + piece
         known = len(self._before)
-        vault, context = self._vault, self._context
-        released: list[str] = []
-        done = known
-        hold = len(text)
-        for surface in surfaces(text, known, vault.names, whole=last):
-            if not isinstance(surface, Surface):
-                hold = surface
-                break
-            entry = vault.entry(surface.core)
-            if entry is None:
-                continue
-            before = text[done : surface.start]
-            context.pass_over(before)
-            released.append(before)
-            written = text[surface.start : surface.end]
-            value = context.insert(entry.value) if self._permits is None or self._permits(entry) else None
-            if value is None:
-                context.pass_over(written)
-            released.append(written if value is None else value)
-            done = surface.end
+        found, hold = surfaces(text, known, self._vault.cores, whole=last)
         if not last:
-            hold = min(hold, begun(text, done, vault.begins))
-        rest = text[done:hold]
-        context.pass_over(rest)
+            hold = min(hold, begun(text, found[-1][1] if found else known, self._vault.begins))
         self._held = text[hold:]
         self._before = text[hold - 1 : hold] if hold else ""
-        if not released:
+        if not found:
+            rest = text[known:hold]
+            self._pass_over(rest)
             return rest
+        restore = self._restored_freely if self._context.is_open(text) else self._restored_in_context
+        return restore(text, known, found, hold)
+
+    def _restored_freely(self, text: str, done: int, found: Sequence[Surface], hold: int) -> str:
+        """`text[done:hold]` with values, which may stand anywhere."""
+        between: list[str] = []
+        released: list[str] = []
+        for start, end, core in found:
+            value = self._value(core)
+            if value is not None:
+                before = text[done:start]
+                between.append(before)
+                released += (before, value)
+                done = end
+        rest = text[done:hold]
+        between.append(rest)
+        released.append(rest)
+        self._pass_over(_A_VALUE.join(between))
+        return "".join(released)
+
+    def _restored_in_context(self, text: str, done: int, found: Sequence[Surface], hold: int) -> str:
+        """The same, with values only where the context permits them, and written as it asks."""
+        released = []
+        for start, end, core in found:
+            value = self._value(core)
+            if value is None:
+                continue
+            before = text[done:start]
+            self._pass_over(before)
+            released.append(before)
+            done = start
+            inserted = self._context.insert(value)
+            if inserted is not None:
+                self._pass_over(_A_VALUE)
+                released.append(inserted)
+                done = end
+        rest = text[done:hold]
+        self._pass_over(rest)
         released.append(rest)
         return "".join(released)
 
+    def _pass_over(self, text: str) -> None:
+        """Notes what leaves as it came; `_A_VALUE` where a value did not."""
+        self._context.pass_over(text)
+        if "[" in text or self._unissued.begun:
+            self._unissued.pass_over(text)
 
-def _is_from_a_party(entry: Entry) -> bool:
-    return not entry.preamble_only
+    def _value(self, core: str) -> str | None:
+        if self._hides_preamble and self._vault.is_preamble_only(core):
+            return None
+        return self._vault.value(core)
+
+
+_A_VALUE: Final = "\0"
+"""What contexts see where a value went: nothing that an address could begin or go on with."""
+
+
+class Unissued:
+    """Counts the tokens of an answer that stand for nothing in its request: a model that makes them up forgets or
+    guesses, and one that was shown those of others may be asked for them. Only as we write them, brackets and all: the
+    bent ones cannot be told from text.
+    """
+
+    __slots__ = ("_vault", "begun", "count")
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self.begun = ""
+        """From the last opening bracket on, if a token may go on behind it."""
+        self.count = 0
+
+    def pass_over(self, text: str) -> None:
+        """`text` was released."""
+        text = self.begun + text
+        for core, name, _ in WRITTEN.findall(text):
+            if self._vault.value(core) is None and name in NAMES:
+                self.count += 1
+        begun = text[max(text.rfind("["), 0) :]
+        self.begun = "" if "]" in begun or len(begun) > LONGEST else begun
 
 
 class Plain:
     """Text without a context: values go in as they are."""
+
+    def is_open(self, text: str) -> bool:  # noqa: ARG002 whatever it is
+        """Whether values may stand anywhere in `text`, which comes next, just as they are."""
+        return True
 
     def pass_over(self, text: str) -> None:
         """`text` was released."""
@@ -159,6 +227,12 @@ class LinkContext:
         self._ends: re.Pattern[str] | None = None
         """What ends the address that we are in; None: we are in none."""
 
+    def is_open(self, text: str) -> bool:
+        """Whether no address goes on into `text`, which comes next, and none begins there."""
+        if self._ends is not None:
+            return False
+        return not self._may_start(self._pending + text)
+
     def pass_over(self, text: str) -> None:
         """`text` was released."""
         self._pending += text
@@ -170,9 +244,14 @@ class LinkContext:
         self._advance()
         return value if self._ends is None else None
 
+    @staticmethod
+    def _may_start(text: str) -> bool:
+        """Cheaper than looking for a start; there is none nine times in ten."""
+        return "\\" in text or ("(" in text and "](" in text) or ("/" in text and "//" in text)
+
     def _advance(self) -> None:
         text = self._pending
-        if self._ends is None and "/" not in text and "\\" not in text and "](" not in text:
+        if self._ends is None and not self._may_start(text):
             self._pending = text[-self._REACH :]
             return
         position = 0
@@ -217,6 +296,10 @@ class JsonContext:
     def __init__(self, follow: bool) -> None:
         self._follow = follow
         self._document = Document()
+
+    def is_open(self, text: str) -> bool:  # noqa: ARG002 it is the values that matter
+        """Whether no value needs an escape, wherever it stands."""
+        return not self._follow
 
     def pass_over(self, text: str) -> None:
         """`text` was released."""

@@ -9,9 +9,9 @@ end, so the character behind it must be seen first, and as many closing brackets
 
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from policies.airlock.labels import Label
 from policies.airlock.tokens import LONGEST_TAG, SHORTEST_TAG
@@ -29,6 +29,7 @@ _OPENERS: Final = {
     "wide": ("［", "］"),
 }
 _NAMES: Final = sorted((label.replace("_", "-") for label in Label), key=len, reverse=True)
+NAMES: Final = frozenset(_NAMES)
 _NAME: Final = "|".join(name.replace("-", _SEPARATOR) for name in _NAMES)
 _TAG: Final = rf"[0-9A-Za-z]{{{SHORTEST_TAG},{LONGEST_TAG}}}"
 
@@ -37,6 +38,8 @@ _OPENER: Final = {family: re.compile(opener) for family, (opener, _) in _OPENERS
 _CLOSER: Final = {family: re.compile(closer) for family, (_, closer) in _OPENERS.items()}
 _CLOSER_BEGUN: Final = re.compile(r"(?:\\(?:u(?:0(?:0(?:3)?)?)?)?|&(?:g(?:t)?)?)\Z")
 """What may become a closing bracket of several characters."""
+_ALNUM: Final = string.ascii_letters + string.digits
+_ALNUMS: Final = frozenset(_ALNUM)
 _WORD: Final = re.compile(rf"(?<![0-9A-Za-z]){_TAG}(?![0-9A-Za-z])")
 _SEPARATORS: Final = re.compile(_SEPARATOR)
 
@@ -56,12 +59,12 @@ _STRICT: Final = re.compile(
 """Text that looks like one of our tokens, bracket and all."""
 
 
-class Surface(NamedTuple):
-    """One token as a model wrote it: `text[start:end]`."""
+WRITTEN: Final = re.compile(rf"\[(([A-Z0-9-]{{3,{LONGEST}}})-([0-9A-Z]{{{SHORTEST_TAG},{LONGEST_TAG}}}))\]")
+"""A token as we write it, if the second of its groups is one of `NAMES`: core, name, tag."""
 
-    start: int
-    end: int
-    core: str
+
+Surface = tuple[int, int, str]
+"""One token as a model wrote it: its span in the text, and its core. A plain tuple, as many are made per answer."""
 
 
 def canonical(written: str) -> str:
@@ -69,49 +72,79 @@ def canonical(written: str) -> str:
     return _SEPARATORS.sub("-", written).upper()
 
 
-def surfaces(text: str, start: int, names: Mapping[str, Sequence[str]], *, whole: bool) -> Iterator[Surface | int]:
-    """The tokens of `text[start:]`, in order, whose tag and name are in `names`. Ends with an offset where a surface
-    begins that only the next characters can decide, unless the text is `whole`."""
-    folded = text.upper()
-    if not any(tag in folded for tag in names):
-        return
+_FEW: Final = 16
+"""Tags that are sooner looked for one by one than in every word of the text."""
+_UPPER: Final = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
+_DOUBLED: Final = frozenset("[\\")
+"""Characters that belong to a token if they stand before its bracket."""
+
+
+def surfaces(text: str, start: int, cores: Mapping[str, Sequence[str]], *, whole: bool) -> tuple[list[Surface], int]:
+    """The tokens of `text[start:]`, in order, that `cores` has by their tags; and where a surface begins that only the
+    next characters can decide: `len(text)` if there is none, which is sure when the text is `whole`."""
+    found: list[Surface] = []
     done = start
-    for word in _WORD.finditer(text, start):
-        for name in names.get(word.group().upper(), ()):
-            surface = _surface(text, done, name, word, whole)
+    for tag_start, tag in _tags(text, start, cores):
+        for core in cores[tag]:
+            begin = tag_start + len(tag) - len(core) - 1
+            if begin >= done and text.startswith(f"[{core}]", begin) and text[begin - 1 : begin] not in _DOUBLED:
+                done = begin + len(core) + 2
+                found.append((begin, done, core))  # as it was sent, nine times in ten
+                break
+            surface = _bent(text, done, core, tag_start, tag_start + len(tag), whole)
             if surface is None:
                 continue
-            if isinstance(surface, int):
-                yield surface
-                return
-            if surface.end - surface.start <= LONGEST:
-                yield surface
-                done = surface.end
+            begin, end, decided = surface
+            if not decided:
+                return found, begin
+            if end - begin <= LONGEST:
+                found.append((begin, end, core))
+                done = end
                 break
+    return found, len(text)
 
 
-def _surface(text: str, floor: int, name: str, tag: re.Match[str], whole: bool) -> Surface | int | None:
-    """The token with this name whose tag stands at `tag`, from `floor` on; an offset: undecided; None: no token."""
-    name_start, end = tag.start() - len(name) - 1, tag.end()
-    core = f"{name}-{tag.group().upper()}"
-    bracketed = name_start > floor + 1 and text[end : end + 1] == "]" and text[name_start - 1] == "["
-    if bracketed and text[name_start - 2] not in "[\\" and text.startswith(core, name_start):
-        return Surface(name_start - 1, end + 1, core)  # as it was sent, nine times in ten
-    head = _head(name).search(text, max(floor, tag.start() - LONGEST), tag.start())
+def _tags(text: str, start: int, tags: Collection[str]) -> list[tuple[int, str]]:
+    """Where the words of `text[start:]` begin that are among `tags` in any case, in order."""
+    if len(tags) > _FEW:
+        words = [(word.start(), word.group().upper()) for word in _WORD.finditer(text, start)]
+        return [(begin, tag) for begin, tag in words if tag in tags]
+    found = []
+    folded = text.upper()
+    plain = text.isascii()
+    if not plain and len(folded) != len(text):
+        folded = text.translate(_UPPER)  # it has a letter whose capital is two, as in German
+    for tag in tags:
+        begin = folded.find(tag, start)
+        while begin >= 0:
+            end = begin + len(tag)
+            whole = text[begin - 1 : begin] not in _ALNUMS and text[end : end + 1] not in _ALNUMS
+            if whole and (plain or text[begin:end].isascii()):
+                found.append((begin, tag))
+            begin = folded.find(tag, end)
+    found.sort()
+    return found
+
+
+def _bent(text: str, floor: int, core: str, tag: int, end: int, whole: bool) -> tuple[int, int, bool] | None:
+    """Start and end of the token with this core whose tag is `text[tag:end]`, however it is written, from `floor` on,
+    and whether the text decides that. None: it is no token."""
+    name = core[: tag - end - 1]
+    head = _head(name).search(text, max(floor, tag - LONGEST), tag)
     if head is None:
         return None
     start = head.start()
     family = next((family for family in _OPENERS if head[family]), None)
     if family is None:
         # Nothing to close, but the tag may go on.
-        return Surface(start, end, core) if whole or end < len(text) else start
+        return start, end, whole or end < len(text)
     opened = list(_OPENER[family].finditer(text, start, head.start("name")))
     closed = 0
     while closed < len(opened):
         closer = _CLOSER[family].match(text, end)
         if closer is None:
             if not whole and (end == len(text) or _CLOSER_BEGUN.match(text, end)):
-                return start
+                return start, end, False
             break
         end = closer.end()
         closed += 1
@@ -119,7 +152,7 @@ def _surface(text: str, floor: int, name: str, tag: re.Match[str], whole: bool) 
     stripped = max(closed, 1) if family == "square" else closed
     if stripped < len(opened):
         start = opened[len(opened) - stripped].start() if stripped else head.start("name")
-    return Surface(start, end, core)
+    return start, end, True
 
 
 def _beginnings(names: list[str]) -> str:
@@ -164,24 +197,22 @@ def begun(text: str, start: int, known: Callable[[str], bool]) -> int:
 
 _PARTS: Final = frozenset(part for name in _NAMES for part in name.split("-"))
 _PART_BEGINNINGS: Final = frozenset(part[:size] for part in _PARTS for size in range(1, len(part) + 1))
-_ALNUM: Final = string.ascii_letters + string.digits
 _FOLDED: Final = frozenset("\u0130\u0131\u017f\u212a")
 """Characters that are not ASCII and yet the letters I, S and K to an expression that ignores case."""
 _UNCLEAR: Final = _ENDS - frozenset(_ALNUM + " -_")
 """Characters at the end of a piece behind which a surface may have begun, whatever stands before them."""
 _SHORTEST: Final = min(map(len, _NAMES)) + 1 + SHORTEST_TAG
 """Characters of the shortest surface: a name, a separator and a tag."""
-_FEW: Final = 16
 
 
-def is_inert(piece: str, names: Mapping[str, object]) -> bool:
-    """Whether `piece` certainly neither holds a surface whose tag is in `names` nor ends in the beginning of one, if
+def is_inert(piece: str, tags: Collection[str]) -> bool:
+    """Whether `piece` certainly neither holds a surface whose tag is in `tags` nor ends in the beginning of one, if
     none had begun before it. In doubt it is not: a few look-ups settle most of an answer, in place of `surfaces` and
     `begun`."""
     if not piece.isascii() and not _FOLDED.isdisjoint(piece):
         return False
     if len(piece) >= _SHORTEST:
-        if _holds_a_tag(piece, names):
+        if _holds_a_tag(piece, tags):
             return False
         piece = piece[-LONGEST:]
     before = piece.rstrip(_ALNUM)
@@ -199,23 +230,18 @@ def is_inert(piece: str, names: Mapping[str, object]) -> bool:
 _SEPARATING: Final = frozenset(" -_\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
 
 
-_SENT: Final = re.compile(rf"\[(([A-Z0-9-]{{3,{LONGEST}}})-([0-9A-Z]{{{SHORTEST_TAG},{LONGEST_TAG}}}))\]")
-_MORE_OF_IT: Final = frozenset("[\\")
-"""Characters that belong to a token if they stand before its bracket."""
-
-
-def sent(piece: str, before: str, names: Mapping[str, Sequence[str]]) -> Surface | None:
+def sent(piece: str, before: str, cores: Mapping[str, Sequence[str]]) -> Surface | None:
     """The one surface of `piece`, if it stands there as it was sent and everything around it is inert; None: look
     closer. `before` is the character before the piece."""
-    found = _SENT.search(piece)
-    if found is None or names.get(found[3]) != [found[2]]:
+    found = WRITTEN.search(piece)
+    if found is None or cores.get(found[3]) != [found[1]]:
         return None
     start, end = found.span()
-    if (piece[start - 1] if start else before) in _MORE_OF_IT:
+    if (piece[start - 1] if start else before) in _DOUBLED:
         return None
-    if (start and not is_inert(piece[:start], names)) or (end < len(piece) and not is_inert(piece[end:], names)):
+    if (start and not is_inert(piece[:start], cores)) or (end < len(piece) and not is_inert(piece[end:], cores)):
         return None
-    return Surface(start, end, found[1])
+    return start, end, found[1]
 
 
 def _ends_in_a_part(text: str) -> bool:
@@ -225,11 +251,11 @@ def _ends_in_a_part(text: str) -> bool:
     return text[len(before) :].upper() in _PARTS or before[-1:] == "\\"  # \u003cSSN: letters stand before the name
 
 
-def _holds_a_tag(text: str, names: Mapping[str, object]) -> bool:
-    if len(names) > _FEW:
-        return not names.keys().isdisjoint(map(str.upper, _WORD.findall(text)))
+def _holds_a_tag(text: str, tags: Collection[str]) -> bool:
+    if len(tags) > _FEW:
+        return any(word.upper() in tags for word in _WORD.findall(text))
     folded = text.upper()
-    for tag in names:  # noqa: SIM110 a generator would cost as much again
+    for tag in tags:  # noqa: SIM110 a generator would cost as much again
         if tag in folded:
             return True
     return False

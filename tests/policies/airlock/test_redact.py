@@ -320,6 +320,17 @@ def test_hint_is_given_only_with_tokens(opened: Opened) -> None:
     assert without.system_prompt is None
 
 
+def test_tokens_of_others_in_an_answer_are_counted_and_stay(opened: Opened) -> None:
+    run = opened()
+    token = only_edit(run, user("MRN 74218096")).removeprefix("MRN ")
+
+    released = run.response(TEXT, f"{token} [MRN-000000] ", NOW, last=False)
+    released = str(released) + str(run.response(TEXT, "[MRN-000000]", NOW, last=True))
+
+    assert released == "74218096 [MRN-000000] [MRN-000000]"
+    assert run.findings() == {"MRN": 1, "airlock.unissued_token": 2}
+
+
 def test_channels_are_restored_independently(opened: Opened) -> None:
     """T5: n=2 choices, interleaved."""
     run = opened()

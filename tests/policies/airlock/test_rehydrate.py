@@ -12,7 +12,7 @@ from policies.airlock.config import Restoration, ToolRestore
 from policies.airlock.labels import Label
 from policies.airlock.rehydrate import JsonContext, LinkContext, Restorer, restores
 from policies.airlock.surface import LONGEST, begun, is_inert, surfaces
-from policies.airlock.tokens import Conversation, Vault
+from policies.airlock.tokens import Conversation, Tenant, Vault
 from policies.model import Channel, ChannelKind
 
 TEXT = Channel(ChannelKind.TEXT, 0)
@@ -28,7 +28,7 @@ VALUES = [
 
 
 def filled_vault() -> tuple[Vault, dict[Label, str]]:
-    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
+    vault = Vault(Conversation(Tenant(b"k" * 32), "local", "c", None))
     return vault, {label: vault.token(label, value, preamble=False) for label, value in VALUES}
 
 
@@ -139,35 +139,36 @@ def test_quick_look_never_disagrees_with_the_close_one(pieces: list[str], channe
 @example("", "\\u003cSSN-", 0)
 @example("", "\u212aNAME ", 0)
 def test_inert_text_begins_and_holds_no_surface_of_any_label(before: str, text: str, cut: int) -> None:
-    piece, names = text[cut % (len(text) + 1) :], dict.fromkeys(VAULT.names, NAMES)
+    piece = text[cut % (len(text) + 1) :]
+    cores = {tag: [f"{name}-{tag}" for name in NAMES] for tag in VAULT.cores}
     whole = before + piece
 
-    if is_inert(piece, names):
+    if is_inert(piece, cores):
         assert begun(whole, len(before), lambda _start: True) == len(whole)
-        assert not list(surfaces(whole, len(before), names, whole=False))
+        assert surfaces(whole, len(before), cores, whole=False) == ([], len(whole))
 
 
 @pytest.mark.parametrize("size", [1, 17])
 def test_tags_are_seen_in_few_and_in_many(size: int) -> None:
-    names = {f"{number:06}": ["SSN"] for number in range(size)}
+    cores = {f"{number:06}": [f"SSN-{number:06}"] for number in range(size)}
 
-    assert is_inert("so many words, no token", names)
-    assert not is_inert(f"ssn-{size - 1:06}, see", names)
+    assert is_inert("so many words, no token", cores)
+    assert not is_inert(f"ssn-{size - 1:06}, see", cores)
 
 
 @pytest.mark.parametrize("word", ["Dear", " patient", ",", ".\n", " 12", "[1", "caf\u00e9 ", "\u4f60\u597d", ""])
 def test_most_of_an_answer_is_inert(word: str) -> None:
-    assert is_inert(word, VAULT.names)
+    assert is_inert(word, VAULT.cores)
 
 
 @pytest.mark.parametrize("word", ["see [", " (b", "SSN-", "date ", "\\u00", "&l", "x\u2010", "a", CORE, "\u017f"])
 def test_what_may_become_a_token_is_not_inert(word: str) -> None:
-    assert not is_inert(word, VAULT.names)
+    assert not is_inert(word, VAULT.cores)
 
 
 @given(st.text(string.ascii_letters + string.digits + " -_[]<>()&;\\.", max_size=60))
 def test_text_without_tokens_of_ours_leaves_as_it_came(text: str) -> None:
-    if not any(tag in text.upper() for tag in VAULT.names):
+    if not any(tag in text.upper() for tag in VAULT.cores):
         assert restored(list(text)) == text
 
 
@@ -199,12 +200,73 @@ def test_token_that_breaks_off_is_never_guessed(kept: int) -> None:
 
 
 def test_longer_tag_of_a_collision_is_no_prefix_trouble() -> None:
-    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
+    vault = Vault(Conversation(Tenant(b"k" * 32), "local", "c", None))
     short = vault.token(Label.SSN, "1", preamble=False)
-    vault._entries[f"{short[1:-1]}9"] = vault._entries[short[1:-1]]._replace(value="2")
-    vault.names[f"{short[5:-1]}9"] = ["SSN"]
+    vault._values[f"{short[1:-1]}9"] = "2"
+    vault.cores[f"{short[5:-1]}9"] = [f"{short[1:-1]}9"]
 
     assert restored(list(f"{short} {short[:-1]}9]"), vault=vault) == "1 2"
+
+
+CROWD = Vault(Conversation(Tenant(b"k" * 32), "local", "c", None))
+CROWDED = {CROWD.token(Label.MRN, str(n), preamble=False): str(n) for n in range(100, 140)} | {
+    CROWD.token(label, value, preamble=False): value for label, value in VALUES
+}
+
+
+@given(
+    st.lists(NOISE | st.sampled_from([*CROWDED, "ß", "ſ", "ŉ", SSN.replace("S", "ſ"), "x", "9"]), max_size=9).map(
+        "".join
+    )
+)
+@example("Straße " + SSN.lower())
+@example("ŉ" + SSN.lower())
+def test_few_tokens_and_many_are_found_alike(text: str) -> None:
+    """Few are looked for one by one, many in every word; and some letters have capitals of two letters, or none."""
+    few, _ = surfaces(text, 0, VAULT.cores, whole=True)
+    many, _ = surfaces(text, 0, CROWD.cores, whole=True)
+
+    assert few == [surface for surface in many if VAULT.value(surface[2])]
+
+
+def test_forty_values_come_back() -> None:
+    text = "; ".join(CROWDED)
+
+    assert restored([text], vault=CROWD) == "; ".join(CROWDED.values())
+
+
+# --- tokens that nobody issued ---
+
+
+def unissued(pieces: list[str]) -> int:
+    restorer = Restorer(TEXT, VAULT, Restoration())
+    for piece in pieces:
+        restorer.feed(piece, last=False)
+    restorer.feed("", last=True)
+    return restorer.unissued
+
+
+def test_tokens_that_nobody_issued_are_counted() -> None:
+    theirs = f"[SSN-ZZZZZZ] [DATE-OF-BIRTH-{CORE[4:]}] [[AGE-OVER-89-000000]]"
+
+    assert unissued([f"{SSN} {theirs} [NOTE-ZZZZZZ] SSN-ZZZZZZ [MRN-00000"]) == 3
+
+
+@given(st.lists(NOISE | st.sampled_from(["[SSN-ZZZZZZ]", "[MRN-000000"]), max_size=12), st.lists(st.integers(0, 99)))
+def test_count_does_not_depend_on_where_the_answer_was_cut(parts: list[str], cuts: list[int]) -> None:
+    text = "".join(parts)
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+
+    assert unissued([text[a:b] for a, b in pairwise(edges)]) == unissued([text]) == unissued(list(text))
+
+
+def test_bracket_that_never_closes_is_not_kept() -> None:
+    restorer = Restorer(TEXT, VAULT, Restoration())
+    for _ in range(1000):
+        restorer.feed("[no token ", last=False)
+        restorer.feed("of ours " * 9, last=False)
+
+    assert restorer._unissued.begun == ""
 
 
 # --- tool calls ---
@@ -285,7 +347,7 @@ def test_values_come_back_only_where_policy_lets_them(
 
 def test_value_of_the_system_prompt_stays_away_when_policy_says_so() -> None:
     """T12."""
-    vault = Vault(Conversation(b"k" * 32, "local", "c", None))
+    vault = Vault(Conversation(Tenant(b"k" * 32), "local", "c", None))
     hidden = vault.token(Label.PHONE, "555-123-4567", preamble=True)
     shared = vault.token(Label.EMAIL, "a@b.de", preamble=True)
     vault.token(Label.EMAIL, "a@b.de", preamble=False)
@@ -349,7 +411,7 @@ def test_whether_an_address_is_open_does_not_depend_on_the_cut(text: str, cuts: 
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     for a, b in pairwise(edges):
         cut_up.pass_over(text[a:b])
-        cut_up.insert("")
+        cut_up._advance()
 
     assert whole.insert("v") == cut_up.insert("v")
 

@@ -1,5 +1,6 @@
 """Tokens are stable where they must be, different where they must be, and say nothing."""
 
+import hmac
 import re
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -8,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.airlock.labels import PROFILES, Label, Profile
-from policies.airlock.tokens import ALPHABET, LONGEST_TAG, Conversation, Vault, long_tag, short_tag
+from policies.airlock.tokens import ALPHABET, LONGEST_TAG, Conversation, Prf, Tenant, Vault, long_tag, short_tag
 
 KEY = bytes(range(32))
 
 
 def vault(peer: str = "local", conversation: str = "", opening: str | None = "Hello", key: bytes = KEY) -> Vault:
-    return Vault(Conversation(key, peer, conversation, opening))
+    return Vault(Conversation(Tenant(key), peer, conversation, opening))
 
 
 def token(vault: Vault, value: str = "123-45-6789", *, preamble: bool = False) -> str:
@@ -59,11 +60,11 @@ def test_preamble_has_the_same_tokens_in_every_conversation_of_a_caller() -> Non
 
 def test_value_of_the_preamble_keeps_its_token_in_the_conversation() -> None:
     one = vault()
+    first = token(one, preamble=True)
 
-    assert token(one, preamble=True) == token(one)
-    entry = one.entry(token(one)[1:-1])
-    assert entry is not None
-    assert not entry.preamble_only
+    assert one.is_preamble_only(first[1:-1])
+    assert token(one) == first
+    assert not one.is_preamble_only(token(one)[1:-1])
 
 
 def test_keys_are_those_of_hkdf() -> None:
@@ -71,7 +72,26 @@ def test_keys_are_those_of_hkdf() -> None:
     info = b"aegis airlock token v1\0" + b"\0\0\0\x05local" + b"id\0c1"
     expected = HKDF(SHA256(), length=32, salt=None, info=info).derive(KEY)
 
-    assert Conversation(KEY, "local", "c1", None).key(preamble=False) == expected
+    prf = Conversation(Tenant(KEY), "local", "c1", None).prf(preamble=False)
+
+    assert prf.digest(b"message") == hmac.digest(expected, b"message", "sha256")
+
+
+@given(st.binary(max_size=64), st.binary(max_size=300))
+def test_prf_is_hmac(key: bytes, message: bytes) -> None:
+    """RFC 2104, as the standard library has it."""
+    assert Prf(key).digest(message) == hmac.digest(key, message, "sha256")
+
+
+def test_keys_of_a_crowd_of_callers_are_not_kept_for_ever() -> None:
+    tenant = Tenant(KEY)
+    first = tenant.caller("0").digest(b"")
+
+    for i in range(5000):
+        tenant.caller(str(i))
+
+    assert len(tenant._callers) <= 1024
+    assert tenant.caller("0").digest(b"") == first
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -85,10 +105,10 @@ def test_values_that_collide_get_longer_tags_in_document_order() -> None:
     one = vault()
     first = token(one)
     tag = first[5:-1]
-    one._cores.clear()  # as if another value had the same digest
+    one._tokens.clear()  # as if another value had the same digest
 
     second, third = token(one), None
-    one._cores.clear()
+    one._tokens.clear()
     third = token(one)
 
     assert [len(t) for t in (first, second, third)] == [len(first), len(first) + 1, len(first) + 2]
@@ -100,7 +120,7 @@ def test_tags_end_growing() -> None:
     tokens = []
     for _ in range(LONGEST_TAG):
         tokens.append(token(one))
-        one._cores.clear()
+        one._tokens.clear()
 
     assert max(len(t) for t in tokens) == len("[SSN-]") + LONGEST_TAG
 
@@ -124,7 +144,7 @@ def test_no_representation_shows_a_value_or_a_token() -> None:
     one = vault()
     core = token(one)[1:-1]
 
-    shown = f"{one!r} {one.entry(core)!r} {one} {Conversation(KEY, 'p', '', None)!r}"
+    shown = f"{one!r} {one} {Conversation(Tenant(KEY), 'p', '', None)!r} {Tenant(KEY)!r} {Prf(KEY)!r}"
 
     assert "123-45" not in shown
     assert core not in shown
