@@ -53,14 +53,14 @@ def assemble(
     if placements:
         parts = {key: _placed(part, placements) for key, part in parts.items()}
     routes: list[Route] = []
-    blocked = [BlockedRoute(name, spec.prefix, spec.headers) for name, spec in unbuilt]
+    blocked = [_blocked(name, spec) for name, spec in unbuilt]
     for (_, name), part in parts.items():
         if not isinstance(part.document.body, RouteSpec):
             continue
         try:
             routes.append(_route(part.document, part.document.body, parts))
         except ReferenceMissingError:
-            blocked.append(BlockedRoute(name, part.document.body.prefix, part.document.body.headers))
+            blocked.append(_blocked(name, part.document.body))
     return PolicySnapshot(routes, revision=revision, source=source, blocked=blocked)
 
 
@@ -87,6 +87,10 @@ def _placed(part: Part, placements: Iterable[TrapPlacement]) -> Part:
     return replace(part, policy=part.policy.with_traps(placements))
 
 
+def _blocked(name: str, spec: RouteSpec) -> BlockedRoute:
+    return BlockedRoute(name, spec.prefix, spec.headers, spec.inbound)
+
+
 def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part]) -> Route:
     require_references(document, parts)
     require_references(parts[Kind.UPSTREAM, spec.upstream].document, parts)
@@ -106,4 +110,5 @@ def _route(document: Document, spec: RouteSpec, parts: Mapping[DocumentKey, Part
         unknown_endpoint=spec.unknown_endpoint,
         audit=spec.audit,
         max_body=spec.max_body,
+        inbound=spec.inbound,
     )

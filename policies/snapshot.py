@@ -78,6 +78,8 @@ class Route:
     audit: AuditMode = AuditMode.BEST_EFFORT
     max_body: int = 32 * 1024 * 1024
     """Bytes of a request body."""
+    inbound: str = ""
+    """Name of the Peer whose tunnel its requests come through; empty: they come from the application beside us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class BlockedRoute:
     name: str
     prefix: str
     headers: Mapping[str, str]
+    inbound: str = ""
 
 
 class PolicySnapshot:
@@ -110,12 +113,15 @@ class PolicySnapshot:
         self.source = source
         """`live`, `lkg` (last known good, from disk) or `file`."""
 
-    def route(self, path: str, headers: Mapping[str, str]) -> Route | None:
+    def route(self, path: str, headers: Mapping[str, str], inbound: str = "") -> Route | None:
         """The most specific route for a request path (without its query) and lower-case headers.
 
+        `inbound`: name of the Peer whose tunnel the request came through; empty: the application beside us sent it.
         None if there is none, or if it is blocked.
         """
         for route in self._matches:
+            if route.inbound != inbound:
+                continue
             if path_under(path, route.prefix) and all(headers.get(k) == v for k, v in route.headers.items()):
                 return route if isinstance(route, Route) else None
         return None

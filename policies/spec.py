@@ -76,6 +76,8 @@ class RouteSpec:
     """Bytes of a request body."""
     firewall: str = NONE
     """Name of a FirewallPolicy, or `none`."""
+    inbound: str = ""
+    """Name of a Peer: only requests that come through its tunnel. Empty: only those of the application beside us."""
 
     def __post_init__(self) -> None:
         refuse(self._checks())
@@ -87,6 +89,8 @@ class RouteSpec:
         for name in ("upstream", "airlock", "protocol", "firewall"):
             yield not _NAME.fullmatch(getattr(self, name)), f"{name}: expected the name of a document"
         yield self.upstream == NONE, "upstream: a route needs one"
+        wrong_inbound = self.inbound != "" and not _NAME.fullmatch(self.inbound)
+        yield wrong_inbound, "inbound: expected the name of a document"
         for name, value in self.headers.items():
             yield not _HEADER_NAME.fullmatch(name), f"headers: {name[:64]!r} is not a header name in lower case"
             yield not _HEADER_VALUE.fullmatch(value), f"headers: the value of {name[:64]!r} must be printable ASCII"
@@ -145,6 +149,8 @@ class Document:
                 yield "protocol", (Kind.PROTOCOL, self.body.protocol)
             if self.body.firewall != NONE:
                 yield "firewall", (Kind.FIREWALL, self.body.firewall)
+            if self.body.inbound:
+                yield "inbound", (Kind.PEER, self.body.inbound)
 
 
 DocumentKey = tuple[Kind, str]

@@ -137,6 +137,7 @@ class RouteModel(_Model):
         AuditMode.BEST_EFFORT, description="required: refuse exchanges whose audit leaf cannot be kept."
     )
     max_body: Size = Field(32 << 20, description="Of a request body.")
+    inbound: Name = Field("", description="Name of a Peer: only requests that come through its tunnel, and no others.")
 
 
 class ContextModel(_Model):

@@ -76,7 +76,7 @@ def _dangling(each: Placed, everything: AbstractSet[DocumentKey]) -> Iterator[Fi
 def _ambiguous(ours: Iterable[Placed], in_force: Mapping[DocumentKey, Document]) -> Iterator[Finding]:
     """Two routes that match the same requests: which policy holds would depend on their names."""
     ours = list(ours)
-    taken: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+    taken: dict[tuple[object, ...], str] = {}
     replaced = {each.document.key for each in ours}
     for key, document in in_force.items():
         if isinstance(document.body, RouteSpec) and key not in replaced:
@@ -90,8 +90,8 @@ def _ambiguous(ours: Iterable[Placed], in_force: Mapping[DocumentKey, Document])
             yield _finding(each, ("spec", "prefix"), message, "give one of them another prefix or header")
 
 
-def _matches(route: RouteSpec) -> tuple[str, frozenset[tuple[str, str]]]:
-    return route.prefix, frozenset(route.headers.items())
+def _matches(route: RouteSpec) -> tuple[object, ...]:
+    return route.prefix, frozenset(route.headers.items()), route.inbound
 
 
 def _closest(key: DocumentKey, everything: AbstractSet[DocumentKey]) -> str:

@@ -126,9 +126,13 @@ def _unrouted(path: str, values: Mapping[str, str], snapshot: PolicySnapshot | N
     if snapshot is None:
         return NO_POLICY
     for route in snapshot.blocked:
-        if path_under(path, route.prefix) and all(values.get(k) == v for k, v in route.headers.items()):
+        if (
+            not route.inbound
+            and path_under(path, route.prefix)
+            and all(values.get(k) == v for k, v in route.headers.items())
+        ):
             return blocked_route(route.name)
-    return no_route([route.prefix for route in snapshot.routes])
+    return no_route([route.prefix for route in snapshot.routes if not route.inbound])
 
 
 def _refusal(head: RequestHead, route: Route, dialect: Dialect, path: str) -> Refusal | None:

@@ -30,6 +30,7 @@ ROUTES = st.builds(
     st.sampled_from(AuditMode),
     st.integers(1, 1 << 30),
     NAMES,
+    st.just("") | NAMES,
 )
 PROTOCOLS = st.builds(
     ProtocolConfig,

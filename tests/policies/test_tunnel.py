@@ -2,8 +2,8 @@
 
 import pytest
 
-from policies.compile import assemble, build
-from policies.errors import ConfigError, SpecError
+from policies.compile import assemble, build, compile_documents
+from policies.errors import ConfigError, ReferenceMissingError, SpecError
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind, RouteSpec, Source
 from policies.spec_load import load
@@ -149,3 +149,27 @@ def test_expiry_never_relaxes() -> None:
     assert strict.body == TunnelConfig("mesh.example")
     assert stricter(peer) is None
     assert Kind.PEER in [key[0] for _, key in Document("m", Upstream("m", "http://x", peer="llm")).references()]
+
+
+def test_what_comes_through_a_tunnel_and_what_does_not_never_share_a_route() -> None:
+    local = Document("local", RouteSpec("/", "model", "none"))
+    inbound = Document("inbound", RouteSpec("/", "model", "none", inbound="llm"))
+    documents = [read(PEER)[0], Document("model", Upstream("model", "http://127.0.0.1:8000")), local, inbound]
+
+    snapshot = compile_documents(documents, bytes(32), revision=1, source="file")
+
+    found = [snapshot.route("/v1", {}, peer) for peer in ("", "llm", "other")]
+    assert [route.name if route else None for route in found] == ["local", "inbound", None]
+
+
+def test_a_route_for_a_peer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ReferenceMissingError, match="Peer"):
+        compile_documents(
+            [
+                Document("model", Upstream("model", "http://127.0.0.1:8000")),
+                Document("in", RouteSpec("/", "model", "none", inbound="llm")),
+            ],
+            bytes(32),
+            revision=1,
+            source="file",
+        )

@@ -230,6 +230,7 @@ class Route(_message.Message):
     AUDIT_FIELD_NUMBER: _builtins.int
     MAX_BODY_FIELD_NUMBER: _builtins.int
     FIREWALL_FIELD_NUMBER: _builtins.int
+    INBOUND_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
     upstream: _builtins.str
     """Names of an Upstream, an AirlockPolicy or "none", a ProtocolPolicy or "none", a FirewallPolicy or "none"."""
@@ -241,6 +242,8 @@ class Route(_message.Message):
     max_body: _builtins.int
     """Bytes."""
     firewall: _builtins.str
+    inbound: _builtins.str
+    """Name of a Peer whose tunnel requests come through; empty: they come from the application."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pair]: ...
     def __init__(
@@ -256,10 +259,11 @@ class Route(_message.Message):
         audit: _builtins.str | None = ...,
         max_body: _builtins.int | None = ...,
         firewall: _builtins.str | None = ...,
+        inbound: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_inbound", b"_inbound", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "inbound", b"inbound", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "headers", b"headers", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_airlock", b"_airlock", "_audit", b"_audit", "_firewall", b"_firewall", "_inbound", b"_inbound", "_max_body", b"_max_body", "_prefix", b"_prefix", "_protocol", b"_protocol", "_strip_prefix", b"_strip_prefix", "_unknown_endpoint", b"_unknown_endpoint", "_upstream", b"_upstream", "airlock", b"airlock", "audit", b"audit", "firewall", b"firewall", "headers", b"headers", "inbound", b"inbound", "max_body", b"max_body", "prefix", b"prefix", "protocol", b"protocol", "strip_prefix", b"strip_prefix", "unknown_endpoint", b"unknown_endpoint", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__airlock: _TypeAlias = _typing.Literal["airlock"]  # noqa: Y015
     _WhichOneofArgType__airlock: _TypeAlias = _typing.Literal["_airlock", b"_airlock"]  # noqa: Y015
@@ -267,6 +271,8 @@ class Route(_message.Message):
     _WhichOneofArgType__audit: _TypeAlias = _typing.Literal["_audit", b"_audit"]  # noqa: Y015
     _WhichOneofReturnType__firewall: _TypeAlias = _typing.Literal["firewall"]  # noqa: Y015
     _WhichOneofArgType__firewall: _TypeAlias = _typing.Literal["_firewall", b"_firewall"]  # noqa: Y015
+    _WhichOneofReturnType__inbound: _TypeAlias = _typing.Literal["inbound"]  # noqa: Y015
+    _WhichOneofArgType__inbound: _TypeAlias = _typing.Literal["_inbound", b"_inbound"]  # noqa: Y015
     _WhichOneofReturnType__max_body: _TypeAlias = _typing.Literal["max_body"]  # noqa: Y015
     _WhichOneofArgType__max_body: _TypeAlias = _typing.Literal["_max_body", b"_max_body"]  # noqa: Y015
     _WhichOneofReturnType__prefix: _TypeAlias = _typing.Literal["prefix"]  # noqa: Y015
@@ -285,6 +291,8 @@ class Route(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__audit) -> _WhichOneofReturnType__audit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__firewall) -> _WhichOneofReturnType__firewall | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inbound) -> _WhichOneofReturnType__inbound | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_body) -> _WhichOneofReturnType__max_body | None: ...
     @_typing.overload
