@@ -7,12 +7,16 @@ export UV_PYTHON = $(PYTHON)
 # The virtual environment of this checkout is used whatever the caller has activated.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test setup check clean
+.PHONY: demo test interop setup check clean
 demo: setup  ## everything on one machine: prompts with PHI through the official SDKs, and the proof
 	.venv/bin/aegis demo $(ARGS)
 
 test: setup  ## the fast suite
 	.venv/bin/python -m pytest -n auto $(ARGS)
+
+interop: setup  ## TLS and ECH against Go, NSS, BoringSSL and rustls, which it installs; ends in a matrix
+	bash .ci/install-tls-peers
+	.venv/bin/python -m pytest -q -m "" tests/transport/interop $(ARGS)
 
 check: setup  ## what every commit must pass: format, lint, types, architecture, generated files, tests
 	.venv/bin/just check
