@@ -1,0 +1,119 @@
+"""A server's certificate and key, and a client's trust (RFC 8446 section 4.4.2, RFC 5280, RFC 9525)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Self, cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.constants import SignatureScheme
+from transport.tls13.messages import Certificate, CertificateEntry
+from transport.tls13.signatures import SigningKey, schemes_of, sign
+
+MAX_CHAIN_DEPTH: Final = 4
+"""Intermediates between leaf and root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A certificate chain with the private key of its leaf."""
+
+    names: frozenset[str]
+    """DNS names of the leaf, in lower case; a wildcard stands as it is written."""
+    message: bytes
+    """Body of the Certificate message."""
+    schemes: tuple[SignatureScheme, ...]
+    """How the key can sign, best first."""
+    key: SigningKey = field(repr=False)
+
+    @classmethod
+    def from_pem(cls, chain: bytes, key: bytes) -> Self:
+        """A leaf first, then its intermediates, and an unencrypted private key.
+
+        Raises ValueError for what is not PEM, for a key of another leaf and for one that cannot sign TLS 1.3.
+        """
+        certificates = x509.load_pem_x509_certificates(chain)
+        return cls.of(certificates, cast("SigningKey", load_pem_private_key(key, password=None)))
+
+    @classmethod
+    def of(cls, chain: Sequence[x509.Certificate], key: SigningKey) -> Self:
+        """As `from_pem`, from what is loaded already."""
+        leaf = chain[0]
+        schemes = schemes_of(key)
+        if _spki(leaf.public_key()) != _spki(key.public_key()):
+            raise ValueError("the private key is not that of the certificate")
+        entries = tuple(CertificateEntry(certificate.public_bytes(Encoding.DER)) for certificate in chain)
+        return cls(frozenset(_dns_names(leaf)), Certificate(entries).encode(), schemes, key)
+
+    def covers(self, name: str) -> bool:
+        """Whether the leaf is for the host `name` (RFC 9525 section 6.3: a wildcard is one whole leftmost label)."""
+        name = name.lower()
+        return name in self.names or "*." + name.partition(".")[2] in self.names
+
+    def sign(self, scheme: SignatureScheme, content: bytes) -> bytes:
+        """The signature over `content`. `scheme` is one of `schemes`."""
+        return sign(scheme, self.key, content)
+
+
+class Trust:
+    """The authorities whose certificates a client believes."""
+
+    def __init__(self, roots: Iterable[x509.Certificate]) -> None:
+        """Raises ValueError for no root at all."""
+        self._store: Final = Store(list(roots))
+
+    @classmethod
+    def from_pem(cls, roots: bytes) -> Self:
+        """Roots in PEM. Raises ValueError."""
+        return cls(x509.load_pem_x509_certificates(roots))
+
+    def verify(self, chain: tuple[bytes, ...], name: str, now: datetime) -> PublicKeyTypes:
+        """The public key of the leaf of `chain` (DER, leaf first) if it is valid for the host `name` at `now` (UTC).
+
+        Raises TlsError: bad_certificate, certificate_expired or certificate_unknown.
+        """
+        try:
+            leaf, *rest = [x509.load_der_x509_certificate(der) for der in chain]
+            builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
+            builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
+            _require_signing(leaf)
+            return leaf.public_key()
+        except VerificationError:
+            raise TlsError(*_reason(chain[0], now)) from None
+        except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.DuplicateExtension):
+            raise TlsError(AlertDescription.BAD_CERTIFICATE, "the certificate cannot be read") from None
+
+
+def _require_signing(leaf: x509.Certificate) -> None:
+    """RFC 8446 section 4.4.2.2: if keyUsage is there, digitalSignature MUST be set."""
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.digital_signature:
+        raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "the key of the certificate is not for signing")
+
+
+def _reason(leaf: bytes, now: datetime) -> tuple[AlertDescription, str]:
+    certificate = x509.load_der_x509_certificate(leaf)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        return AlertDescription.CERTIFICATE_EXPIRED, "the certificate is not valid at this time"
+    return AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not from our authorities or not for this name"
+
+
+def _dns_names(leaf: x509.Certificate) -> list[str]:
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,267 @@
+"""The record layer: one AEAD pass per record, in place, without copies of what is received (RFC 8446 section 5).
+
+Received bytes are written by the event loop into a buffer of ours and decrypted where they lie. Buffers come from a
+pool and go back whenever they hold nothing, so an idle connection owns none. What is sent is copied once, into the
+very bytes that the socket gets.
+
+An AEAD nonce is the IV XOR the number of the record under its keys. Each direction has one reader or writer, used by
+one thread; a fork must not go on using either.
+"""
+
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+
+from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.constants import ContentType
+from transport.tls13.key_schedule import Aead, Suite
+
+MAX_PLAINTEXT: Final = 1 << 14
+"""Bytes of content in one record (section 5.1)."""
+MAX_CIPHERTEXT: Final = MAX_PLAINTEXT + 256
+"""Bytes behind the header of one protected record (section 5.2)."""
+HEADER: Final = 5
+TAG: Final = 16
+BUFFER_SIZE: Final = 1 << 18
+"""Bytes: one read of the socket brings up to 15 full records."""
+MAX_RECORDS_PER_KEY: Final = 1 << 20
+"""Section 5.5 allows 2^24.5 full records under AES-GCM; we update long before."""
+MAX_BYTES_PER_KEY: Final = 1 << 30
+MAX_EMPTY_RECORDS: Final = 32
+"""Records without content, in a row: they cost the sender nothing."""
+_NUL: Final = b"\0"
+
+
+class BufferPool:
+    """Receive buffers that the connections of one event loop share. Not thread-safe."""
+
+    def __init__(self, size: int = BUFFER_SIZE, keep: int = 8) -> None:
+        """Buffers of `size` bytes, of which `keep` stay allocated while nobody needs them."""
+        if size < HEADER + MAX_CIPHERTEXT:
+            raise ValueError("a receive buffer must hold one full record")
+        self._size: Final = size
+        self._keep: Final = keep
+        self._free: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """A writable buffer with arbitrary content."""
+        return self._free.pop() if self._free else memoryview(bytearray(self._size))
+
+    def give(self, buffer: memoryview) -> None:
+        """Take a buffer back that nobody reads or writes any more."""
+        if len(self._free) < self._keep:
+            self._free.append(buffer)
+
+
+class RecordReader:
+    """Cuts what is received into records and takes their protection off."""
+
+    def __init__(self, pool: BufferPool) -> None:
+        self._pool: Final = pool
+        self._buffer: memoryview | None = None
+        self._start = 0
+        self._end = 0
+        self._aead: Aead | None = None
+        self._suite: Suite | None = None
+        self._secret = b""
+        self._iv = 0
+        self._sequence = 0
+        self._empty = 0
+
+    @property
+    def protected(self) -> bool:
+        """Whether records are read under keys."""
+        return self._aead is not None
+
+    def rekey(self, suite: Suite, secret: bytes) -> None:
+        """Read the next record under the traffic secret `secret`."""
+        self._aead, self._iv = suite.traffic_keys(secret)
+        self._suite, self._secret, self._sequence = suite, secret, 0
+
+    def update(self) -> None:
+        """The peer has sent a KeyUpdate (section 4.6.3)."""
+        if self._suite is None:
+            raise RuntimeError("there are no keys to update")
+        self.rekey(self._suite, self._suite.next_secret(self._secret))
+
+    def get_buffer(self) -> memoryview:
+        """Where the next received bytes go. Empty only if whole records wait to be taken by `next_record`."""
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = self._pool.take()
+            self._start = self._end = 0
+        elif self._start and len(buffer) - self._start < HEADER + MAX_CIPHERTEXT:
+            kept = self._end - self._start
+            buffer[:kept] = bytes(buffer[self._start : self._end])
+            self._start, self._end = 0, kept
+        return buffer[self._end :]
+
+    def buffer_updated(self, count: int) -> None:
+        """`count` bytes have been written to the start of what `get_buffer` returned."""
+        self._end += count
+
+    def next_record(self) -> tuple[int, memoryview] | None:
+        """Type and content of the next whole record, or None. The content is valid until the next call.
+
+        ChangeCipherSpec is returned only if it came without protection. Raises TlsError.
+        """
+        start = self._start
+        buffer = self._buffer
+        have = self._end - start
+        if buffer is None or have < HEADER:
+            self._wait(have)
+            return None
+        kind = buffer[start]
+        length = buffer[start + 3] << 8 | buffer[start + 4]
+        self._check_header(kind, length)
+        if have < HEADER + length:
+            return None
+        self._start = after = start + HEADER + length
+        content = buffer[start + HEADER : after]
+        if self._aead is not None and kind == ContentType.APPLICATION_DATA:
+            kind, content = self._open(self._aead, buffer[start : start + HEADER], content)
+        if content:
+            self._empty = 0
+        else:
+            self._count_empty(kind)
+        return kind, content
+
+    def discard(self) -> None:
+        """Forget what has been received: nothing of it will be read."""
+        self._start = self._end
+        self._wait(0)
+
+    def _wait(self, have: int) -> None:
+        if have == 0 and self._buffer is not None:
+            self._pool.give(self._buffer)
+            self._buffer = None
+
+    def _check_header(self, kind: int, length: int) -> None:
+        """As soon as the header is here: neither a wrong type nor a wrong length is waited for.
+
+        `legacy_record_version` MUST be ignored (section 5.1).
+        """
+        if self._aead is None:
+            if not ContentType.CHANGE_CIPHER_SPEC <= kind <= ContentType.HANDSHAKE:
+                raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "this is no record of a TLS handshake")
+            if length > MAX_PLAINTEXT:
+                raise TlsError(AlertDescription.RECORD_OVERFLOW, "a record is longer than 2^14 bytes")
+        elif kind not in (ContentType.APPLICATION_DATA, ContentType.CHANGE_CIPHER_SPEC):
+            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record is not protected")
+        elif length > MAX_CIPHERTEXT:
+            raise TlsError(AlertDescription.RECORD_OVERFLOW, "a protected record is longer than 2^14 + 256 bytes")
+
+    def _open(self, aead: Aead, header: memoryview, body: memoryview) -> tuple[int, memoryview]:
+        end = len(body) - TAG
+        if end < 1:
+            raise TlsError(AlertDescription.BAD_RECORD_MAC, "a protected record is too short")
+        nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
+        self._sequence += 1
+        plaintext = body[:end]
+        try:
+            aead.decrypt_into(nonce, body, header, plaintext)
+        except InvalidTag:  # the end of the connection: no other key is ever tried
+            raise TlsError(AlertDescription.BAD_RECORD_MAC, "a record does not open under its keys") from None
+        if end > MAX_PLAINTEXT + 1:  # section 5.4: padding counts
+            raise TlsError(AlertDescription.RECORD_OVERFLOW, "the plaintext of a record is longer than 2^14 bytes")
+        kind = plaintext[end - 1]
+        if kind == 0:
+            end = len(bytes(plaintext).rstrip(_NUL))
+            if end == 0:
+                raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record holds padding and nothing else")
+            kind = plaintext[end - 1]
+        if kind == ContentType.CHANGE_CIPHER_SPEC:  # section 5
+            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec under protection")
+        return kind, plaintext[: end - 1]
+
+    def _count_empty(self, kind: int) -> None:
+        """Section 5.1: zero-length fragments are for application data only, and we take so many and no more."""
+        self._empty += 1
+        if kind != ContentType.APPLICATION_DATA or self._empty > MAX_EMPTY_RECORDS:
+            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record without content")
+
+
+class RecordWriter:
+    """Puts content into records under the current keys, ready for the socket."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes | bytearray] = []
+        self._aead: Aead | None = None
+        self._suite: Suite | None = None
+        self._secret = b""
+        self._iv = 0
+        self._sequence = 0
+        self._bytes = 0
+
+    @property
+    def protected(self) -> bool:
+        """Whether records are written under keys."""
+        return self._aead is not None
+
+    @property
+    def wants_update(self) -> bool:
+        """Whether the keys have protected as much as they should."""
+        return self._sequence >= MAX_RECORDS_PER_KEY or self._bytes >= MAX_BYTES_PER_KEY
+
+    def rekey(self, suite: Suite, secret: bytes) -> None:
+        """Write the next record under the traffic secret `secret`."""
+        self._aead, self._iv = suite.traffic_keys(secret)
+        self._suite, self._secret, self._sequence, self._bytes = suite, secret, 0, 0
+
+    def update(self) -> None:
+        """Our KeyUpdate has been written (section 4.6.3)."""
+        if self._suite is None:
+            raise RuntimeError("there are no keys to update")
+        self.rekey(self._suite, self._suite.next_secret(self._secret))
+
+    def write(self, kind: int, data: bytes | bytearray | memoryview, *, multiple: int = 1) -> None:
+        """Queue `data` in as many records as it takes.
+
+        The last record is padded so that its content is a multiple of `multiple` bytes long, as far as a record has
+        room for it (section 5.4); only under keys.
+        """
+        if self._aead is None:
+            self._write_plain(kind, data)
+            return
+        size = len(data)
+        records = max(1, -(-size // MAX_PLAINTEXT))
+        padding = min(-size % multiple, records * MAX_PLAINTEXT - size)
+        chunk = bytearray(size + padding + records * (HEADER + 1 + TAG))
+        self._bytes += size
+        with memoryview(data) as source, memoryview(chunk) as target:
+            at = position = 0
+            for _ in range(records - 1):
+                position += self._seal(self._aead, kind, source[at : at + MAX_PLAINTEXT], target[position:], 0)
+                at += MAX_PLAINTEXT
+            self._seal(self._aead, kind, source[at:], target[position:], padding)
+        self._chunks.append(chunk)
+
+    def write_raw(self, data: bytes) -> None:
+        """Queue a whole record as it is: ChangeCipherSpec."""
+        self._chunks.append(data)
+
+    def take(self) -> bytes | bytearray:
+        """What is to be sent. The caller owns it."""
+        if not self._chunks:
+            return b""
+        out = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks = []
+        return out
+
+    def _write_plain(self, kind: int, data: bytes | bytearray | memoryview) -> None:
+        for at in range(0, len(data), MAX_PLAINTEXT):
+            piece = bytes(data[at : at + MAX_PLAINTEXT])
+            self._chunks.append(bytes((kind, 3, 3)) + len(piece).to_bytes(2, "big") + piece)
+
+    def _seal(self, aead: Aead, kind: int, content: memoryview, target: memoryview, padding: int) -> int:
+        size = len(content)
+        inner = HEADER + size + 1 + padding
+        length = size + 1 + padding + TAG
+        header = bytes((ContentType.APPLICATION_DATA, 3, 3, length >> 8, length & 0xFF))
+        target[:HEADER] = header
+        target[HEADER : HEADER + size] = content
+        target[HEADER + size] = kind  # behind it zeros: the padding
+        nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
+        self._sequence += 1
+        aead.encrypt_into(nonce, target[HEADER:inner], header, target[HEADER : inner + TAG])
+        return inner + TAG
