@@ -65,6 +65,21 @@ class EchRejectedError(TlsError):
         self.retry_configs: Final = retry_configs
 
 
+def unexpected_message(why: str) -> TlsError:
+    """The error for what may not come now."""
+    return TlsError(AlertDescription.UNEXPECTED_MESSAGE, why)
+
+
+def illegal_parameter(why: str) -> TlsError:
+    """The error for what is well formed, and wrong or inconsistent."""
+    return TlsError(AlertDescription.ILLEGAL_PARAMETER, why)
+
+
+def missing_extension(why: str) -> TlsError:
+    """The error for a message without what it must have."""
+    return TlsError(AlertDescription.MISSING_EXTENSION, why)
+
+
 def _name(alert: int) -> str:
     try:
         return AlertDescription(alert).name.lower()

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import AlertDescription, TlsError, illegal_parameter
 from transport.tls13.constants import SignatureScheme
 from transport.tls13.messages import Certificate, CertificateEntry
 from transport.tls13.signatures import SigningKey, schemes_of, sign
@@ -97,7 +97,7 @@ def _require_signing(leaf: x509.Certificate) -> None:
     except x509.ExtensionNotFound:
         return
     if not usage.digital_signature:
-        raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "the key of the certificate is not for signing")
+        raise illegal_parameter("the key of the certificate is not for signing")
 
 
 def _reason(leaf: bytes, now: datetime) -> tuple[AlertDescription, str]:

@@ -5,7 +5,7 @@ Made by `client.connect` and `server.accept`; how it is driven is told in `trans
 
 from typing import Final, Protocol
 
-from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError
+from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError, illegal_parameter, unexpected_message
 from transport.tls13.constants import ContentType, HandshakeType
 from transport.tls13.events import ApplicationData, CloseNotify, Event, HandshakeComplete
 from transport.tls13.flight import RecordedFlight
@@ -26,7 +26,9 @@ _DATA: Final = int(ContentType.APPLICATION_DATA)
 class Handshake(Protocol):
     """A client's or a server's handshake."""
 
-    is_client: bool
+    @property
+    def is_client(self) -> bool:
+        """Whether this is the client's."""
 
     def start(self) -> None:
         """Send the first flight, if it is ours."""
@@ -41,7 +43,9 @@ class Handshake(Protocol):
 class Connection:
     """A TLS 1.3 connection without a socket. Not thread-safe."""
 
-    def __init__(self, reader: RecordReader, writer: RecordWriter, flight: RecordedFlight, handshake: Handshake) -> None:
+    def __init__(
+        self, reader: RecordReader, writer: RecordWriter, flight: RecordedFlight, handshake: Handshake
+    ) -> None:
         self._reader: Final = reader
         self._writer: Final = writer
         self._flight: Final = flight
@@ -174,7 +178,7 @@ class Connection:
             if kind == ContentType.HANDSHAKE:
                 flight.feed(content)
             elif flight.partial:  # section 5.1: "there MUST NOT be any other records between them"
-                raise _unexpected("a record between the parts of a handshake message")
+                raise unexpected_message("a record between the parts of a handshake message")
             elif kind == _DATA and self._complete is not None:
                 if content:
                     self._key_updates = 0
@@ -185,7 +189,7 @@ class Connection:
             elif kind == ContentType.CHANGE_CIPHER_SPEC:
                 self._drop_change_cipher_spec(bytes(content))
             else:
-                raise _unexpected("a record of a type that has no place here")
+                raise unexpected_message("a record of a type that has no place here")
         self._reader.discard()  # section 6.1: data after close_notify MUST be ignored
         return None
 
@@ -203,7 +207,7 @@ class Connection:
         """Section 4.6. A request for a client certificate is unexpected: we never offer post_handshake_auth."""
         self._key_updates += 1
         if self._key_updates > MAX_KEY_UPDATES:
-            raise _unexpected("too many messages between data")
+            raise unexpected_message("too many messages between data")
         if kind == HandshakeType.KEY_UPDATE:
             self._update_owed |= parse_key_update(message[4:])
             self._flight.expect_silence()
@@ -211,7 +215,7 @@ class Connection:
         elif kind == HandshakeType.NEW_SESSION_TICKET and self._handshake.is_client:
             NewSessionTicket.parse(message[4:])
         else:
-            raise _unexpected("a handshake message after the handshake")
+            raise unexpected_message("a handshake message after the handshake")
 
     def _take_alert(self, content: bytes) -> CloseNotify | None:
         """Section 6: all alerts but two are fatal whatever level they carry, and TLS 1.3 has no other warnings."""
@@ -219,14 +223,14 @@ class Connection:
             raise TlsError(AlertDescription.DECODE_ERROR, "an alert is not two bytes")
         level, description = content
         if level not in (_WARNING, _FATAL):
-            raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "an alert of an unknown level")
+            raise illegal_parameter("an alert of an unknown level")
         if description == AlertDescription.CLOSE_NOTIFY and self._complete is not None:
             self._read_closed = True
             return CloseNotify()
         if description == AlertDescription.USER_CANCELED and level == _WARNING:
             self._user_canceled += 1
             if self._user_canceled > MAX_USER_CANCELED:
-                raise _unexpected("too many user_canceled alerts")
+                raise unexpected_message("too many user_canceled alerts")
             return None
         if level == _WARNING and description != AlertDescription.CLOSE_NOTIFY:
             raise TlsError(AlertDescription.DECODE_ERROR, "a warning that TLS 1.3 does not have")
@@ -236,9 +240,9 @@ class Connection:
         """Section 5: exactly one byte 0x01, after the first ClientHello and before the peer's Finished."""
         self._change_cipher_specs += 1
         if not self._hello_passed or self._complete is not None or content != b"\1":
-            raise _unexpected("a ChangeCipherSpec where none may be")
+            raise unexpected_message("a ChangeCipherSpec where none may be")
         if self._change_cipher_specs > MAX_CHANGE_CIPHER_SPECS:
-            raise _unexpected("too many ChangeCipherSpecs")
+            raise unexpected_message("too many ChangeCipherSpecs")
 
     def _fail(self, error: TlsError) -> None:
         if self._failure is not None:
@@ -251,7 +255,3 @@ class Connection:
 
     def _send_alert(self, level: int, description: int) -> None:
         self._writer.write(ContentType.ALERT, bytes((level, description)))
-
-
-def _unexpected(why: str) -> TlsError:
-    return TlsError(AlertDescription.UNEXPECTED_MESSAGE, why)

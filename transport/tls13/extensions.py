@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import AlertDescription, TlsError, illegal_parameter
 from transport.tls13.constants import TLS13
 from transport.tls13.wire import Reader, integers, vector
 
@@ -115,7 +115,7 @@ def parse_key_shares(data: bytes) -> dict[int, bytes]:
     while inner.left:
         group, key = inner.integer(2), inner.vector(2, least=1)
         if group in shares:
-            raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "two key shares of one group")
+            raise illegal_parameter("two key shares of one group")
         shares[group] = key
     reader.finish()
     return shares

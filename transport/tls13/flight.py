@@ -5,7 +5,7 @@ The handshakes know this through the Protocol `Flight` only, so that they can ru
 
 from typing import Final, Protocol
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import illegal_parameter, unexpected_message
 from transport.tls13.constants import ContentType
 from transport.tls13.key_schedule import Suite
 from transport.tls13.record import RecordReader, RecordWriter
@@ -58,7 +58,7 @@ class RecordedFlight:
             return None
         size = 4 + int.from_bytes(self._buffer[1:4], "big")
         if size > MAX_MESSAGE:
-            raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "a handshake message is too long")
+            raise illegal_parameter("a handshake message is too long")
         if len(self._buffer) < size:
             return None
         message = bytes(self._buffer[:size])
@@ -75,7 +75,7 @@ class RecordedFlight:
 
     def expect_silence(self) -> None:
         if self._buffer:
-            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "handshake bytes go on where they must end")
+            raise unexpected_message("handshake bytes go on where they must end")
 
     def read_with(self, suite: Suite, secret: bytes) -> None:
         self.expect_silence()

@@ -42,6 +42,11 @@ class KeyShare(Protocol):
         """The shared secret with the server's `key_exchange`. Raises TlsError(illegal_parameter)."""
 
 
+def is_known_group(group: int) -> bool:
+    """Whether we can agree on keys in `group`."""
+    return group in _GROUPS
+
+
 def generate(group: int) -> KeyShare:
     """A fresh share of `group`. Raises KeyError for a group we do not have."""
     return _GROUPS[group].generate()

@@ -84,20 +84,19 @@ class Transcript:
         else:
             self._hash.update(message)
 
-    def retry(self) -> None:
+    def restart(self) -> None:
         """Put a hash in place of the first hello, before the HelloRetryRequest is added (section 4.4.1)."""
         digest = self._hash.digest()
         self._hash = hashlib.new(self._hash.name, HandshakeType.MESSAGE_HASH.to_bytes(1, "big") + vector(3, digest))
 
     def digest(self) -> bytes:
         """Transcript-Hash of everything so far."""
-        return self._hash.copy().digest()
+        return self._hash.digest()
 
-    def digest_with(self, message: bytes) -> bytes:
-        """Transcript-Hash as if `message` came next, which it does not: for confirmations of ECH."""
-        future = self._hash.copy()
-        future.update(message)
-        return future.digest()
+    @property
+    def running(self) -> "hashlib._Hash":
+        """The hash itself, to be copied: the confirmations of ECH go on from it by themselves."""
+        return self._hash
 
 
 class KeySchedule:

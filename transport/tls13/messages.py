@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import AlertDescription, TlsError, illegal_parameter
 from transport.tls13.constants import HELLO_RETRY_RANDOM, TLS12, HandshakeType
 from transport.tls13.wire import Reader, integers, vector
 
@@ -256,7 +256,7 @@ def parse_key_update(body: bytes) -> bool:
     if len(body) != 1:
         raise TlsError(AlertDescription.DECODE_ERROR, "KeyUpdate is not one byte")
     if body[0] > 1:
-        raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "KeyUpdate asks for something unknown")
+        raise illegal_parameter("KeyUpdate asks for something unknown")
     return body[0] == 1
 
 

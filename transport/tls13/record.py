@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import AlertDescription, TlsError, unexpected_message
 from transport.tls13.constants import ContentType
 from transport.tls13.key_schedule import Aead, Suite
 
@@ -67,11 +67,8 @@ class RecordReader:
         self._iv = 0
         self._sequence = 0
         self._empty = 0
-
-    @property
-    def protected(self) -> bool:
-        """Whether records are read under keys."""
-        return self._aead is not None
+        self._opened = False
+        """Whether the peer has protected anything yet."""
 
     def rekey(self, suite: Suite, secret: bytes) -> None:
         """Read the next record under the traffic secret `secret`."""
@@ -143,11 +140,14 @@ class RecordReader:
         """
         if self._aead is None:
             if not ContentType.CHANGE_CIPHER_SPEC <= kind <= ContentType.HANDSHAKE:
-                raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "this is no record of a TLS handshake")
+                raise unexpected_message("this is no record of a TLS handshake")
             if length > MAX_PLAINTEXT:
                 raise TlsError(AlertDescription.RECORD_OVERFLOW, "a record is longer than 2^14 bytes")
+        elif kind == ContentType.ALERT and not self._opened:
+            # A peer that refuses our first flight may have no keys yet. Anybody on the path could say the same.
+            return
         elif kind not in (ContentType.APPLICATION_DATA, ContentType.CHANGE_CIPHER_SPEC):
-            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record is not protected")
+            raise unexpected_message("a record is not protected")
         elif length > MAX_CIPHERTEXT:
             raise TlsError(AlertDescription.RECORD_OVERFLOW, "a protected record is longer than 2^14 + 256 bytes")
 
@@ -162,23 +162,24 @@ class RecordReader:
             aead.decrypt_into(nonce, body, header, plaintext)
         except InvalidTag:  # the end of the connection: no other key is ever tried
             raise TlsError(AlertDescription.BAD_RECORD_MAC, "a record does not open under its keys") from None
+        self._opened = True
         if end > MAX_PLAINTEXT + 1:  # section 5.4: padding counts
             raise TlsError(AlertDescription.RECORD_OVERFLOW, "the plaintext of a record is longer than 2^14 bytes")
         kind = plaintext[end - 1]
         if kind == 0:
             end = len(bytes(plaintext).rstrip(_NUL))
             if end == 0:
-                raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record holds padding and nothing else")
+                raise unexpected_message("a record holds padding and nothing else")
             kind = plaintext[end - 1]
         if kind == ContentType.CHANGE_CIPHER_SPEC:  # section 5
-            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a ChangeCipherSpec under protection")
+            raise unexpected_message("a ChangeCipherSpec under protection")
         return kind, plaintext[: end - 1]
 
     def _count_empty(self, kind: int) -> None:
         """Section 5.1: zero-length fragments are for application data only, and we take so many and no more."""
         self._empty += 1
         if kind != ContentType.APPLICATION_DATA or self._empty > MAX_EMPTY_RECORDS:
-            raise TlsError(AlertDescription.UNEXPECTED_MESSAGE, "a record without content")
+            raise unexpected_message("a record without content")
 
 
 class RecordWriter:
@@ -192,11 +193,6 @@ class RecordWriter:
         self._iv = 0
         self._sequence = 0
         self._bytes = 0
-
-    @property
-    def protected(self) -> bool:
-        """Whether records are written under keys."""
-        return self._aead is not None
 
     @property
     def wants_update(self) -> bool:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
-from transport.tls13.alerts import AlertDescription, TlsError
+from transport.tls13.alerts import AlertDescription, TlsError, illegal_parameter
 from transport.tls13.constants import SignatureScheme
 
 SigningKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
@@ -91,7 +91,7 @@ def verify(scheme: int, key: PublicKeyTypes, signature: bytes, content: bytes) -
             case _EdDsa(), Ed25519PublicKey():
                 key.verify(signature, content)
             case _:
-                raise TlsError(AlertDescription.ILLEGAL_PARAMETER, "the key of the certificate cannot have signed so")
+                raise illegal_parameter("the key of the certificate cannot have signed so")
     except InvalidSignature:
         raise TlsError(AlertDescription.DECRYPT_ERROR, "the signature of the handshake is wrong") from None
 
