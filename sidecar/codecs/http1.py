@@ -13,7 +13,16 @@ from typing import Final, Protocol
 
 from sidecar.codecs.http1_chunked import ChunkedReader
 from sidecar.codecs.http1_errors import BadAnswerError, BadRequestError, Http1Error
-from sidecar.codecs.http1_head import CHUNKED, MAX_HEAD, UNTIL_CLOSE, AnswerHead, AnswerHeads, RequestHead, RequestHeads
+from sidecar.codecs.http1_head import (
+    CHUNKED,
+    MAX_HEAD,
+    UNTIL_CLOSE,
+    AnswerHead,
+    AnswerHeads,
+    FamiliarHead,
+    RequestHead,
+    RequestHeads,
+)
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -52,10 +61,11 @@ Begin = Callable[[RequestHead, int, bytes], RequestSink]
 class RequestReader:
     """Reads the requests of one client connection."""
 
-    __slots__ = ("_begin", "_buffer", "_chunks", "_heads", "_left", "_running", "_sink", "is_held")
+    __slots__ = ("_begin", "_buffer", "_chunks", "_familiar", "_heads", "_left", "_running", "_sink", "is_held")
 
     def __init__(self, heads: RequestHeads, begin: Begin) -> None:
         self._heads = heads
+        self._familiar: FamiliarHead[RequestHead] = FamiliarHead()
         self._begin = begin
         self._buffer = b""
         """What came and was not read yet."""
@@ -114,17 +124,20 @@ class RequestReader:
 
     def _head(self) -> bool:
         """Reads a head, and the body too if it is there; False when more of the head must come first."""
-        data = self._buffer
-        end = data.find(_END_OF_HEAD) + 4
-        if end == 3:
-            self._buffer = _unfinished_head(data)
-            return False
-        if data[0] == 13:  # RFC 9112 section 2.2: empty lines before a request are to be ignored
-            self._buffer = data.lstrip(b"\r\n")
-            return bool(self._buffer)
-        if end > MAX_HEAD:
-            raise BadRequestError(f"the head is longer than {MAX_HEAD} bytes", 431)
-        head, length, traceparent = self._heads.read(data[:end])
+        data, familiar, traceparent = self._buffer, self._familiar, b""
+        end, head, length = familiar.end(data), familiar.head, familiar.length
+        if not end or head is None:
+            end = data.find(_END_OF_HEAD) + 4
+            if end == 3:
+                self._buffer = _unfinished_head(data)
+                return False
+            if data[0] == 13:  # RFC 9112 section 2.2: empty lines before a request are to be ignored
+                self._buffer = data.lstrip(b"\r\n")
+                return bool(self._buffer)
+            if end > MAX_HEAD:
+                raise BadRequestError(f"the head is longer than {MAX_HEAD} bytes", 431)
+            head, length, traceparent = self._heads.read(data[:end])
+            familiar.learn(data[:end], head)
         sink = self._begin(head, length, traceparent)
         if 0 <= length <= len(data) - end:
             self._buffer = data[end + length :]
@@ -159,10 +172,11 @@ class RequestReader:
 class AnswerReader:
     """Reads the answers of one upstream connection, each to its own sink."""
 
-    __slots__ = ("_bodyless", "_buffer", "_chunks", "_heads", "_left", "_sink", "reusable")
+    __slots__ = ("_bodyless", "_buffer", "_chunks", "_familiar", "_heads", "_left", "_sink", "reusable")
 
     def __init__(self, heads: AnswerHeads) -> None:
         self._heads = heads
+        self._familiar: FamiliarHead[AnswerHead] = FamiliarHead()
         self._sink: AnswerSink | None = None
         """Who waits for an answer; None between answers."""
         self._buffer = b""
@@ -213,13 +227,16 @@ class AnswerReader:
 
     def _head(self, sink: AnswerSink) -> bool:
         """Reads a head, and the body too if it is there; False when more of the head must come first."""
-        data = self._buffer
-        end = data.find(_END_OF_HEAD) + 4
-        if end == 3 or end > MAX_HEAD:
-            if len(data) > MAX_HEAD:
-                raise BadAnswerError(f"the upstream's head is longer than {MAX_HEAD} bytes")
-            return False
-        head, length = self._heads.read(data[:end])
+        data, familiar = self._buffer, self._familiar
+        end, head, length = familiar.end(data), familiar.head, familiar.length
+        if not end or head is None:
+            end = data.find(_END_OF_HEAD) + 4
+            if end == 3 or end > MAX_HEAD:
+                if len(data) > MAX_HEAD:
+                    raise BadAnswerError(f"the upstream's head is longer than {MAX_HEAD} bytes")
+                return False
+            head, length = self._heads.read(data[:end])
+            familiar.learn(data[:end], head)
         status = head.status
         if status < 200:
             self._buffer = data[end:]

@@ -59,6 +59,13 @@ class Answers:
 
 bodies = st.binary(max_size=30)
 offsets = st.lists(st.integers(0, 2000), max_size=12)
+FIELDS = [
+    *(b"Content-Length: %b\r\n" % length for length in (b"0", b"1", b"27", b"007", b"9 ", b" 8", b"+1", b"1 1", b"")),
+    b"Content-Length: 1234567890123456\r\n",
+    b"content-length: 4\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"X: y\r\n",
+]
 
 
 def fixed(path: str, body: bytes) -> bytes:
@@ -230,3 +237,28 @@ def test_garbage_gives_only_our_errors(data: bytes, at: list[int]) -> None:
         reader.close()
     except BadAnswerError:
         pass
+
+
+@given(st.lists(st.sampled_from([fixed, chunked]), max_size=6), st.lists(st.sampled_from(FIELDS), max_size=6), offsets)
+def test_what_came_before_on_a_connection_changes_no_reading(
+    before: list[object], fields: list[bytes], at: list[int]
+) -> None:
+    """A head that differs from the last one in its length only is not read again."""
+    warmed, fresh = Requests(), Requests()
+    for make in before:
+        warmed.reader.feed(make("/", b"x"))  # type: ignore[operator]
+    for _ in range(3):
+        warmed.reader.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nX: y\r\n\r\nx")
+    earlier = len(warmed.whole)
+    message = b"".join([b"POST / HTTP/1.1\r\nHost: a\r\n", *fields, b"X: y\r\n\r\n"]) + b"0" * 30
+
+    assert _verdict(warmed, message, at, earlier) == _verdict(fresh, message, at, 0)
+
+
+def _verdict(sink: Requests, message: bytes, at: list[int], earlier: int) -> object:
+    try:
+        for piece in cuts(message, at):
+            sink.reader.feed(piece)
+    except BadRequestError as error:
+        return error.status
+    return sink.whole[earlier:], sink.reader.waiting
