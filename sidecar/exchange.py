@@ -19,9 +19,10 @@ What may end an exchange at any moment stands at the end: the client goes away, 
 
 import logging
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from policies.model import Decoy, Deny, Effect, Forward, ResultCode
+from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
 from sidecar.codecs.http1_delivery import Delivery
@@ -30,22 +31,8 @@ from sidecar.codecs.http1_head import AnswerHead, RequestHead
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
 from sidecar.inspection import Inspected, inspect
 from sidecar.plan import Plan
-from sidecar.refusals import (
-    BANNED,
-    BODY_TIMEOUT,
-    DEADLINE,
-    INTERNAL,
-    NO_AUDIT,
-    OVERLOADED,
-    STALLED,
-    UPSTREAM_IDLE,
-    Refusal,
-    error_head,
-    malformed,
-    malformed_answer,
-    too_large,
-    upstream_refusal,
-)
+from sidecar.ports import Client
+from sidecar.refusals import Refusal, error_head
 from sidecar.sending import BODY_METHODS, Sending
 from sidecar.services import Services
 from sidecar.upstream import UpstreamConnection
@@ -61,125 +48,74 @@ logger = logging.getLogger(__name__)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Client(Protocol):
-    """The connection to the application, as an exchange needs it."""
-
-    def send(self, data: bytes) -> None:
-        """Some of the answer. `client_full` is called back when too much of it waits."""
-
-    def pause(self) -> None:
-        """Stop reading the request: the upstream is slow."""
-
-    def resume(self) -> None:
-        """Read on."""
-
-    def finished(self, *, keep_alive: bool) -> None:
-        """The exchange is over. Without `keep_alive` the connection ends once everything is sent."""
-
-    def abort(self) -> None:
-        """Reset the connection: the client must see that its answer broke."""
-
-
 class ExchangeRun:
     """The state of one exchange. Owned by its client's connection."""
 
-    __slots__ = (
-        "_account",
-        "_answering",
-        "_asks_again",
-        "_client",
-        "_connection",
-        "_deadline",
-        "_delivery",
-        "_effects",
-        "_head",
-        "_inspected",
-        "_inspects",
-        "_is_asking",
-        "_moved_at",
-        "_over",
-        "_plan",
-        "_refusal",
-        "_reserved",
-        "_sending",
-        "_services",
-        "_stalled_at",
-        "_times_asked_again",
-        "_was_sent_again",
-        "id",
-    )
-
-    def __init__(self, services: Services, client: Client) -> None:
+    def __init__(self, services: Services, client: Client, head: RequestHead, length: int) -> None:
+        """`length`: of the body, or CHUNKED. What is no request at all has the head NO_HEAD."""
         self._services = services
         self._client = client
+        self._head = head
+        self._plan = plan = services.planner.plan(head, services.snapshots.current)
         self._account = account = Account(services.now())
         self.id = services.new_id(account.started_at)
-        self._head: RequestHead
-        self._plan = services.planner.nowhere
-        self._delivery: Delivery
+        self._began_at = self._moved_at = services.clock()
         self._over = False
 
-        self._sending: Sending
-        """The request on its way out; there is one unless the bytes were none."""
+        self._sending = Sending(head, length, plan, account)
+        """The request on its way out."""
+        self._inspects = plan.inspects and (length != 0 or head.method in BODY_METHODS)
+        """Whether the body is read whole before anything leaves."""
         self._refusal: Refusal | None = None
         """Why it will be refused once its short body was read."""
-        self._inspects = False
-        """Whether the body is read whole before anything leaves."""
         self._reserved = 0
         """Bytes of the bound on all held bodies that are ours, if it is inspected."""
         self._inspected: Inspected | None = None
         """What the policies made of it."""
         self._effects: tuple[Effect, ...] = ()
 
-        self._connection: UpstreamConnection | None = None
-        """Ours while an answer is due."""
         self._is_asking = False
         """Whether a connection was requested from the pool."""
+        self._connection: UpstreamConnection | None = None
+        """Ours while an answer is due."""
         self._was_sent_again = False
+
         self._answering: Answering | None = None
         """The answer on its way back, from its head on."""
+        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
+        """The same as bytes for the client, or what it is told instead."""
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
         self._times_asked_again = 0
-
-        self._moved_at = self._deadline = services.clock()
         self._stalled_at: float | None = None
         """Since when the client leaves its answer unread; None: it does not."""
 
     # --- the request comes in ---
 
-    def request_head(self, head: RequestHead, length: int, traceparent: bytes) -> None:
+    def request_head(self, traceparent: bytes) -> None:
         """A request began."""
-        services = self._services
-        snapshot = services.snapshots.current
-        plan: Plan | None = head.plan
-        if plan is None or plan.snapshot is not snapshot:
-            plan = head.plan = services.planner.plan(head, snapshot)
-        self._head = head
-        self._plan = plan
-        self._deadline += plan.total_timeout
-        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
-        self._sending = Sending(head, length, plan, self._account)
-        self._inspects = plan.inspects and (length != 0 or head.method in BODY_METHODS)
+        plan, head, length = self._plan, self._head, self._sending.length
         self._refusal = plan.refusal or self._refusal_of_the_moment(plan, length)
         if self._refusal is not None:
             if head.expects_continue or length > SHORT_BODY:
                 self._refuse(self._refusal)
             return
-        self._account.traceparent, self._account.parent_span = services.telemetry.trace(traceparent.decode("ascii"))
+        account = self._account
+        account.traceparent, account.parent_span = self._services.telemetry.trace(traceparent.decode("ascii"))
         if head.expects_continue and length:
             self._client.send(_CONTINUE)
 
     def _refusal_of_the_moment(self, plan: Plan, length: int) -> Refusal | None:
         services = self._services
         if services.effects.banned(services.peer, self._account.started_at):
-            return BANNED
+            return refusals.BANNED
         if plan.audit_required and not services.audit.accepting:
-            return NO_AUDIT
-        return too_large(plan.max_body) if length > plan.max_body else None
+            return refusals.NO_AUDIT
+        return refusals.too_large(plan.max_body) if length > plan.max_body else None
 
     def request_body(self, data: bytes) -> None:
         """Some of the body came."""
+        self._moved_at = self._services.clock()
         if not self._over and self._may_hold(data):
             self._sending.hold(data)
 
@@ -204,9 +140,9 @@ class ExchangeRun:
         if self._refusal is not None:
             refusal = self._refusal if size > SHORT_BODY else None
         elif size > self._plan.max_body:
-            refusal = too_large(self._plan.max_body)
+            refusal = refusals.too_large(self._plan.max_body)
         elif self._inspects and not self._services.bodies.take(len(data)):
-            refusal = OVERLOADED
+            refusal = refusals.OVERLOADED
         else:
             self._reserved += len(data)
             return True
@@ -237,7 +173,7 @@ class ExchangeRun:
         if self._over:
             return
         if inspected is None:
-            self._refuse(INTERNAL)
+            self._refuse(refusals.INTERNAL)
             return
         account, verdict = self._account, inspected.verdict
         self._inspected = inspected
@@ -307,7 +243,7 @@ class ExchangeRun:
         try:
             answering.begin(head, length, self._own_fields(), self._inspected)
         except MalformedAnswerError as error:
-            self._refuse(malformed_answer(error))
+            self._refuse(refusals.malformed_answer(error))
 
     def _own_fields(self) -> bytes:
         if self._inspected is None or not self._inspected.redacted:
@@ -317,36 +253,34 @@ class ExchangeRun:
 
     def answer_body(self, data: bytes) -> None:
         """Some of the answer came."""
-        answering = self._answering
-        if answering is None or self._over or self._asks_again:
-            return
-        self._account.received(data)
-        try:
-            answering.feed(data)
-        except AnswerRefusedError as error:
-            self._answer_refused(error.deny)
-        except MalformedAnswerError as error:
-            self._refuse(malformed_answer(error))
+        self._read_answer(data, ended=False)
 
     def answer_end(self, data: bytes) -> None:
         """The answer is whole, and its connection the pool's again."""
-        if data:
-            self.answer_body(data)
-        answering = self._answering
         connection, self._connection = self._connection, None
-        if answering is None or connection is None or self._over:
+        if connection is None or self._over:
             return
         if not self._sending.is_whole:
             connection.abandon()  # it answered early and would take the rest for another request
             self._delivery.keep_alive = False
         elif self._stalled_at is not None:
             connection.resume()
+        self._read_answer(data, ended=True)
+
+    def _read_answer(self, data: bytes, *, ended: bool) -> None:
+        answering = self._answering
+        if answering is None or self._over or self._asks_again:
+            return
         try:
-            answering.end()
+            if data:
+                self._account.received(data)
+                answering.feed(data)
+            if ended:
+                answering.end()
         except AnswerRefusedError as error:
             self._answer_refused(error.deny)
         except MalformedAnswerError as error:
-            self._refuse(malformed_answer(error))
+            self._refuse(refusals.malformed_answer(error))
 
     def _answer_refused(self, deny: Deny) -> None:
         """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
@@ -413,7 +347,7 @@ class ExchangeRun:
             self._was_sent_again = True
             self._ask(fresh=True)
             return
-        self._refuse(upstream_refusal(error))
+        self._refuse(refusals.upstream_refusal(error))
 
     def _may_send_again(self, connection: UpstreamConnection) -> bool:
         # RFC 9110 section 9.2.2: a POST is not repeated unless it is known that it was not acted upon. A prompt sent
@@ -424,33 +358,30 @@ class ExchangeRun:
 
     def reject(self, error: BadRequestError) -> None:
         """The client's bytes are no request."""
-        if self._over:
-            return
-        if self._plan is self._services.planner.nowhere:
-            self._delivery = Delivery(is_http11=True, to_head=False, keep_alive=False)
-        self._refuse(malformed(error))
+        if not self._over:
+            self._refuse(refusals.malformed(error))
 
     def broke(self) -> None:
         """An error of our own: nothing more may leave."""
         if not self._over:
-            self._refuse(INTERNAL)
+            self._refuse(refusals.INTERNAL)
 
     def look_at_clock(self, now: float) -> float:
         """Ends the exchange if it takes too long; when to look again."""
-        limits = self._services.limits
-        if now >= self._deadline:
-            due, refusal = self._deadline, DEADLINE
+        limits, deadline = self._services.limits, self._began_at + self._plan.total_timeout
+        if now >= deadline:
+            due, refusal = deadline, refusals.DEADLINE
         elif self._stalled_at is not None:
-            due, refusal = self._stalled_at + limits.stall_timeout, STALLED
+            due, refusal = self._stalled_at + limits.stall_timeout, refusals.STALLED
         elif not self._sending.is_whole:
-            due, refusal = self._moved_at + limits.body_timeout, BODY_TIMEOUT
+            due, refusal = self._moved_at + limits.body_timeout, refusals.BODY_TIMEOUT
         elif self._connection is not None:
-            due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, UPSTREAM_IDLE
+            due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, refusals.UPSTREAM_IDLE
         else:
-            due, refusal = self._deadline, DEADLINE
+            due, refusal = deadline, refusals.DEADLINE
         if now >= due and not self._over:
             self._refuse(refusal)
-        return min(due, self._deadline)
+        return min(due, deadline)
 
     # --- the end ---
 

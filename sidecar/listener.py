@@ -10,6 +10,7 @@ from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import RequestHead, RequestHeads
 from sidecar.deadlines import UNWATCHED, Deadlines
 from sidecar.exchange import ExchangeRun
+from sidecar.plan import NO_HEAD
 from sidecar.services import Services
 
 WRITE_HIGH_WATER: Final = 64 * 1024
@@ -44,6 +45,7 @@ class ClientConnection(asyncio.Protocol):
         "_is_full",
         "_is_in_head",
         "_is_lingering",
+        "_is_looked_after",
         "_listener",
         "_paused",
         "_reader",
@@ -65,6 +67,9 @@ class ClientConnection(asyncio.Protocol):
         self._is_in_head = False
         """Whether the time for a request head runs."""
         self._is_lingering = False
+        self._is_looked_after = False
+        """Whether the wheel comes by every `LOOK_EVERY`, as it does until it finds the connection idle: that spares a
+        busy one the price of naming a new moment twice an exchange."""
         self.due = 0.0
         self.slot = UNWATCHED
 
@@ -82,7 +87,9 @@ class ClientConnection(asyncio.Protocol):
         if self._run is not None:
             if self._reader.waiting > PIPELINED:
                 self.pause()
-            self._look_again_in(LOOK_EVERY)
+            if not self._is_looked_after:
+                self._look_again_in(LOOK_EVERY)
+                self._is_looked_after = True
         elif self._reader.in_head and not self._is_in_head:
             self._is_in_head = True
             self._look_again_in(self._listener.limits.head_timeout)
@@ -140,10 +147,8 @@ class ClientConnection(asyncio.Protocol):
     def finished(self, *, keep_alive: bool) -> None:
         """The exchange is over."""
         self._run = None
-        listener = self._listener
         if self._transport.is_closing():
             return
-        self.due = listener.clock() + listener.limits.idle_timeout
         if not keep_alive:
             self._end()
         elif not self._is_full:  # else a client that reads nothing could pile up answers
@@ -170,8 +175,8 @@ class ClientConnection(asyncio.Protocol):
     def _begin(self, head: RequestHead, length: int, traceparent: bytes) -> ExchangeRun:
         """A request begins, and with it an exchange, to which the reader tells the rest."""
         self._is_in_head = False
-        self._run = run = ExchangeRun(self._listener.services, self)
-        run.request_head(head, length, traceparent)
+        self._run = run = ExchangeRun(self._listener.services, self, head, length)
+        run.request_head(traceparent)
         return run
 
     def _read(self, data: bytes) -> None:
@@ -185,7 +190,8 @@ class ClientConnection(asyncio.Protocol):
             self._fault(error)
 
     def _next_message(self) -> None:
-        self.resume()
+        if self._paused:
+            self.resume()
         if not self._reader.waiting:
             self._reader.next_message()
             return
@@ -198,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _reject(self, error: BadRequestError) -> None:
         if self._run is None:
-            self._run = ExchangeRun(self._listener.services, self)
+            self._run = ExchangeRun(self._listener.services, self, NO_HEAD, 0)
         self._run.reject(error)
 
     def _fault(self, error: Exception) -> None:
@@ -209,6 +215,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _look_again_in(self, seconds: float) -> None:
+        self._is_looked_after = False
         self.due = self._listener.clock() + seconds
         self._listener.deadlines.watch(self)
 
@@ -224,12 +231,17 @@ class ClientConnection(asyncio.Protocol):
         self._look_again_in(LINGER)
 
     def _look_at_clock(self, now: float) -> bool:
+        limits = self._listener.limits
         if self._run is not None:
             self.due = min(self._run.look_at_clock(now), now + LOOK_EVERY)
-        elif self._reader.in_head and not self._is_lingering:
-            self._reject(BadRequestError("the request head did not end in time", 408))
+        elif self._is_looked_after:  # its exchange ended since the last look
+            self._is_looked_after = False
+            self._is_in_head = self._reader.in_head
+            self.due = now + (limits.head_timeout if self._is_in_head else limits.idle_timeout)
         elif self._is_lingering:
             self._transport.abort()
+        elif self._reader.in_head:
+            self._reject(BadRequestError("the request head did not end in time", 408))
         else:
             self._transport.close()
         return not self._transport.is_closing()

@@ -33,6 +33,10 @@ MAX_CONVERSATION: Final = 128
 _LISTING: Final = re.compile(r"/models(?:/[^/]+)?$")
 
 
+NO_HEAD: Final = RequestHead("", ("/", ""), [(b"connection", b"close")], is_http11=True)
+"""Stands in for the head of what is no request at all."""
+
+
 class Plan:
     """How exchanges with one request head are treated under one snapshot."""
 
@@ -91,11 +95,18 @@ class Planner:
     def __init__(self, dialects: Dialects, pool: Callable[[Upstream], UpstreamPool]) -> None:
         self._dialects = dialects
         self._pool = pool
-        self.nowhere = Plan(None, dialects.choose("", "", {}), None)
-        """The plan of what is no request at all."""
+        self._nowhere = Plan(None, dialects.choose("", "", {}), None)
 
     def plan(self, head: RequestHead, snapshot: PolicySnapshot | None) -> Plan:
-        """The plan for this head under this snapshot."""
+        """The plan for this head under this snapshot; drawn up once."""
+        plan: Plan | None = head.plan
+        if plan is None or plan.snapshot is not snapshot:
+            plan = head.plan = self._drawn_up(head, snapshot)
+        return plan
+
+    def _drawn_up(self, head: RequestHead, snapshot: PolicySnapshot | None) -> Plan:
+        if head is NO_HEAD:
+            return self._nowhere
         values = head.values()
         route = snapshot.route(head.path, values) if snapshot is not None else None
         if snapshot is None or route is None:

@@ -12,6 +12,25 @@ from policies.model import DialectName, Effect, ExchangeId, ResultCode, UnixNano
 from policies.snapshot import PolicySnapshot
 
 
+class Client(Protocol):
+    """The connection to the application, as an exchange needs it."""
+
+    def send(self, data: bytes) -> None:
+        """Some of the answer. `client_full` is called back when too much of it waits."""
+
+    def pause(self) -> None:
+        """Stop reading the request: the upstream is slow."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """The exchange is over. Without `keep_alive` the connection ends once everything is sent."""
+
+    def abort(self) -> None:
+        """Reset the connection: the client must see that its answer broke."""
+
+
 class Snapshots(Protocol):
     """Where policy comes from: the control plane, the last known good on disk, or a file."""
 

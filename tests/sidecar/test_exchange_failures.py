@@ -470,6 +470,39 @@ async def test_request_that_does_not_go_on_is_ended(sent: bytes, status: int) ->
 
 
 @pytest.mark.looptime
+async def test_body_that_goes_on_slowly_gets_its_time() -> None:
+    async with (
+        answering_upstream() as upstream,
+        running_datapath(snapshot_of(upstream.url, Watching()), limits=Limits(body_timeout=15)) as sidecar,
+    ):
+        client = await sidecar.connect()
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+
+        for byte in b"{}":
+            await asyncio.sleep(10)
+            await client.send(bytes([byte]))
+
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.looptime
+async def test_head_that_begins_behind_a_request_gets_its_time() -> None:
+    async with answering_upstream() as upstream, running_datapath(snapshot_of(upstream.url)) as sidecar:
+        client = await sidecar.connect()
+        await client.send(request(CHAT, b"{}") + b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert (await client.answer()).status == 200
+
+        await asyncio.sleep(5)
+        await client.send(b"\r\n")
+        assert (await client.answer()).status == 200
+
+        await client.send(b"GET / HTTP/1.1\r\n")
+        began = asyncio.get_running_loop().time()
+        assert (await client.answer()).status == 408
+        assert 9 < asyncio.get_running_loop().time() - began < 13
+
+
+@pytest.mark.looptime
 async def test_head_that_comes_byte_by_byte_does_not_get_more_time() -> None:
     async with running_datapath(snapshot_of("http://127.0.0.1:9")) as sidecar:
         client = await sidecar.connect()
