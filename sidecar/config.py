@@ -71,12 +71,12 @@ class SidecarConfig:
     max_held_bodies: ByteSize = 512 * 1024 * 1024
     """All request bodies that are held for inspection at one time, for each worker; beyond it: 503."""
 
-    audit_linger: Seconds = 0.02
+    audit_linger: Seconds = 0.05
     """How long audit entries are gathered before they are committed to disk: what a crash of the process may cost."""
     audit_max_waiting: Annotated[int, Range(100, 1_000_000_000)] = 1_000_000
     """Audit leaves on disk that no ledger has acknowledged; beyond it routes that demand an audit entry refuse."""
     audit_max_openings: Annotated[int, Range(0, 1_000_000_000)] = 1_000_000
-    """Openings of audit leaves kept for auditors, about 500 bytes each, for each worker; the oldest are deleted."""
+    """Openings of audit leaves kept for auditors, about 200 bytes each, for each worker; the oldest are deleted."""
     audit_keep_openings: Seconds = 90 * 86400.0
     """After this the opening of an audit leaf is deleted; the leaf itself stays in its log."""
 

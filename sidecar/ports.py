@@ -40,7 +40,10 @@ class Snapshots(Protocol):
 
 
 class AuditEntry(NamedTuple):
-    """What the audit trail is told of one exchange. Digests are of bytes outside the pod, never of restored text."""
+    """What the audit trail is told of one exchange. Digests are of bytes outside the pod, never of restored text.
+
+    The order of the fields is a format on disk: see `sidecar.audit.statements`.
+    """
 
     exchange: ExchangeId
     dialect: DialectName
@@ -70,7 +73,8 @@ class AuditTrail(Protocol):
         refuse new exchanges with 503."""
 
     def append(self, entry: AuditEntry) -> None:
-        """Queue the entry. Never blocks, never raises; what is lost is counted and leaves a gap leaf."""
+        """Queue the entry; a plain tuple of its fields will do. Never blocks, never raises; what is lost is counted and
+        leaves a gap leaf."""
 
 
 class Telemetry(Protocol):

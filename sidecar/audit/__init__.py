@@ -2,13 +2,14 @@
 
 How an entry travels, who moves it, and what is lost if the process dies while it is there:
 
-    queue in memory    <- append, on the data path        what is queued: some 20 ms of exchanges
+    queue in memory    <- append, on the data path        what is queued: some 50 ms of exchanges
     spool on disk      <- the flusher thread              nothing
     ledger             <- the shipper, over gRPC          nothing: the spool forgets a leaf once it is acknowledged
 
 - `trail`: takes entries on the data path and runs the flusher, which alone owns the spool.
 - `leaves`: entries become leaves and openings. Sequence numbers are given here, one after another.
-- `spool`: an SQLite file: leaves until they are durable, openings until they are deleted.
+- `statements`: what a leaf commits to, and the small form in which it is kept to be made again.
+- `spool`: an SQLite file: leaves until they are durable, openings until they are deleted. One row of each a batch.
 - `shipper`: sends leaves over gRPC and understands the acknowledgements.
 - `openings`: what the command line may read of it; imports no gRPC.
 

@@ -13,8 +13,8 @@ from ledger.leaf import PACKED_SIZE
 from sidecar.audit.errors import LedgerContradictionError
 from sidecar.audit.spool import Batch, Placement
 
-MAX_LEAVES: Final = 256
-"""Leaves in one message: 25 KiB."""
+MAX_LEAVES: Final = 1024
+"""Leaves in one message: 100 KB."""
 
 
 @dataclass(frozen=True, slots=True)

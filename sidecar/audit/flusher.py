@@ -9,23 +9,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Protocol
 
 from observability import names
 from observability.metrics import Registry
 from policies.model import UnixNanos
-from sidecar.audit.leaves import TIME_BUCKET_MS, Gap, Group, LeafWriter, Previous
+from sidecar.audit.leaves import TIME_BUCKET_MS, Group, LeafWriter, Previous
 from sidecar.audit.spool import Batch, Placement, Spool
-from sidecar.ports import AuditEntry
+from sidecar.audit.statements import Item
 
-Queue = deque[AuditEntry | Gap]
+Queue = deque[Item]
 
-MAX_GROUP: Final = 512
+MAX_GROUP: Final = 1024
 """Leaves in one commit."""
-_AT_ONCE: Final = 32
-"""Entries after which the data path may have the interpreter: about 200 µs of work."""
 _YIELD: Final = 0.000_05
+"""Seconds that the data path may have the interpreter, between two parts of a group."""
 _READ_AT_ONCE: Final = 64
 """Batches read from disk when the shipper catches up."""
 _ROOM_AGAIN: Final = 0.9
@@ -38,7 +36,7 @@ _RETAIN_EVERY: Final = 60 * 1_000_000
 class TrailLimits:
     """What the trail may hold."""
 
-    linger: float = 0.02
+    linger: float = 0.05
     """Seconds that entries are gathered before a commit: what a crash of the process may cost."""
     retry: float = 0.5
     """Seconds after which a commit that failed is tried again."""
@@ -47,7 +45,7 @@ class TrailLimits:
     max_waiting: int = 1_000_000
     """Leaves on disk that no ledger has acknowledged; 98 bytes each, and their openings."""
     max_openings: int = 1_000_000
-    """Openings kept, about 500 bytes each; the oldest are deleted."""
+    """Openings kept, about 200 bytes each; the oldest are deleted."""
     keep_openings: float = 90 * 86400.0
     """Seconds after which an opening is deleted."""
     window: int = 16_384
@@ -166,19 +164,13 @@ class Flusher:
     # --- to disk ---
 
     def _prepare(self, queue: Queue) -> None:
-        """Make leaves of up to `MAX_GROUP` entries. They leave the queue only as leaves."""
-        packed: list[bytes] = []
-        group = Group(self._writer.epoch, self._writer.next_seq, b"", [])
-        for start in range(0, min(len(queue), MAX_GROUP), _AT_ONCE):
-            if start:
-                time.sleep(_YIELD)
-            items = list(islice(queue, _AT_ONCE))
-            part = self._writer.group(items)
-            packed.append(part.packed)
-            group.openings.extend(part.openings)
-            for _ in items:
-                queue.popleft()
-        self._prepared = group._replace(packed=b"".join(packed))
+        """Make leaves of up to `MAX_GROUP` entries. What cannot be made leaves of goes back to where it was."""
+        items = [queue.popleft() for _ in range(min(len(queue), MAX_GROUP))]
+        try:
+            self._prepared = self._writer.group(items, _breathe)
+        except BaseException:
+            queue.extendleft(reversed(items))
+            raise
 
     def _commit(self) -> None:
         """Put on disk what is prepared, together with what was acknowledged."""
@@ -282,6 +274,10 @@ class Flusher:
 
     def _now(self) -> UnixNanos:
         return UnixNanos(self._clock())
+
+
+def _breathe() -> None:
+    time.sleep(_YIELD)
 
 
 def _covers(epoch: int, next_seq: int, batch: Batch) -> bool:

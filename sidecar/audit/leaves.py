@@ -1,31 +1,28 @@
 """Entries of the audit trail become leaves and openings. No I/O: clock and randomness are arguments."""
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from ledger.commitment import (
-    SALT_SIZE,
-    EpochStatement,
-    ExchangeStatement,
-    GapStatement,
-    Statement,
-    commit,
-    encode_statement,
-)
+from ledger.commitment import SALT_SIZE, EpochStatement, commit_each, encode_statement
 from ledger.leaf import (
+    FORMAT,
     LEAF_SIZE,
+    PACKED_LEAF,
     PACKED_SIZE,
     TASK_TOO_LARGE,
     DialectCode,
     LeafFlag,
     LeafKind,
-    pack_leaf,
     parse_leaf,
 )
 from policies.model import DialectName, UnixNanos, identifiers
+from sidecar.audit.statements import Gap, Item, keep, keep_payloads, payloads_of
 from sidecar.ports import AuditEntry
 
 TIME_BUCKET_MS: Final = 1000
+AT_ONCE: Final = 64
+"""Leaves after which others may have the interpreter: about 150 us of work."""
 _LENGTH: Final = LEAF_SIZE.to_bytes(2, "big")
 _NO_DIGEST: Final = bytes(32)
 _U16: Final = 0xFFFF
@@ -34,19 +31,10 @@ _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 # Plain numbers: reading `.value` of an enumeration costs more than packing the leaf.
 _DIALECT: Final = {name: DialectCode[name.name].value for name in DialectName if name.name in DialectCode.__members__}
 _EXCHANGE: Final = LeafKind.EXCHANGE.value
+_GAP: Final = LeafKind.GAP.value
 _LEFT_POD: Final = LeafFlag.LEFT_POD.value
 _ANSWERED: Final = LeafFlag.ANSWERED.value
 _REDACTED: Final = LeafFlag.REDACTED.value
-
-
-class Gap(NamedTuple):
-    """Exchanges that happened here and have no leaf of their own."""
-
-    lost: int
-    reason: str
-    first: UnixNanos
-    """When the first of them ended."""
-    last: UnixNanos
 
 
 class Previous(NamedTuple):
@@ -58,15 +46,19 @@ class Previous(NamedTuple):
     """Whether it says EPOCH_END."""
 
 
-class OpeningRow(NamedTuple):
-    """What opens one leaf."""
+class Openings(NamedTuple):
+    """What opens the leaves of one group."""
 
-    seq: int
-    exchange: str
-    """Empty for leaves that are not about an exchange."""
+    first_exchange: str
+    """The least of the ids of its exchanges; they grow with time. Empty when there is none."""
+    last_exchange: str
+    """The greatest."""
     ended_us: int
-    salt: bytes
-    payload: bytes
+    """When the last of them ended."""
+    salts: bytes
+    """`SALT_SIZE` bytes a leaf."""
+    kept: bytes
+    """See `sidecar.audit.statements`."""
 
 
 class Group(NamedTuple):
@@ -74,16 +66,21 @@ class Group(NamedTuple):
 
     epoch: int
     first_seq: int
+    leaves: int
+    """How many."""
     packed: bytes
-    """`PACKED_SIZE` bytes a leaf."""
-    openings: list[OpeningRow]
-    """One for each leaf."""
+    """`PACKED_SIZE` bytes each."""
+    openings: Openings
     ends_epoch: bool = False
 
     @property
     def next_seq(self) -> int:
         """The number after the last leaf."""
-        return self.first_seq + len(self.openings)
+        return self.first_seq + self.leaves
+
+
+def _nothing() -> None:
+    pass
 
 
 class LeafWriter:
@@ -117,97 +114,92 @@ class LeafWriter:
         statement = EpochStatement(self._build, self.epoch, self.next_seq, "stop")
         return self._alone(LeafKind.EPOCH_END, LeafFlag(0), statement, now)._replace(ends_epoch=True)
 
-    def group(self, items: Sequence[AuditEntry | Gap]) -> Group:
-        """The leaves of these entries and gaps, in their order. An entry that cannot be written becomes a gap."""
-        first_seq = self.next_seq
-        try:
-            return self._group(items)
-        except BaseException:
-            # A number that no leaf bears would be a hole.
-            self.next_seq = first_seq
-            raise
+    def group(self, items: Sequence[Item], breathe: Callable[[], None] = _nothing) -> Group:
+        """The leaves of these entries and gaps, in their order; at least one. `breathe` is called every `AT_ONCE`.
 
-    def _group(self, items: Sequence[AuditEntry | Gap]) -> Group:
-        first_seq = self.next_seq
+        An entry that cannot be written becomes a gap. No number is used up if anything is raised.
+        """
+        try:
+            return self._group(items, breathe)
+        except (ValueError, OverflowError, struct.error):
+            # Slower, and only if there is an entry with a number that does not fit or text that is none.
+            return self._group([_tamed(item) for item in items], breathe)
+
+    def _group(self, items: Sequence[Item], breathe: Callable[[], None]) -> Group:
+        kept = keep(items)
         salts = self._entropy(SALT_SIZE * len(items))
         packed: list[bytes] = []
-        openings: list[OpeningRow] = []
-        for n, item in enumerate(items):
-            salt = salts[n * SALT_SIZE : (n + 1) * SALT_SIZE]
-            if isinstance(item, AuditEntry):
-                leaf, opening = self._exchange(item, salt)
+        for start in range(0, len(items), AT_ONCE):
+            if start:
+                breathe()
+            part = items[start : start + AT_ONCE]
+            salted = salts[start * SALT_SIZE : (start + len(part)) * SALT_SIZE]
+            packed += self._packed(part, self.next_seq + start, commit_each(salted, payloads_of(part)))
+        exchanges: list[str] = [item[0] for item in items if not isinstance(item, Gap)] or [""]
+        last = items[-1]
+        ended = last.last if isinstance(last, Gap) else last[8]
+        openings = Openings(min(exchanges), max(exchanges), ended // 1000, salts, kept)
+        group = Group(self.epoch, self.next_seq, len(items), b"".join(packed), openings)
+        self.next_seq = group.next_seq
+        return group
+
+    def _packed(self, items: Sequence[Item], seq: int, commitments: Sequence[bytes]) -> list[bytes]:
+        """Packed leaves. Raises struct.error when a number does not fit."""
+        pack, dialects, bucket = PACKED_LEAF.pack, _DIALECT, self._bucket
+        producer_id, epoch = self._producer_id, self.epoch
+        packed: list[bytes] = []
+        for item, commitment in zip(items, commitments, strict=True):
+            if isinstance(item, Gap):
+                packed.append(self._leaf(_GAP, 0, seq, item.last, commitment, lost=item.lost))
             else:
-                leaf, opening = self._gap(item, salt)
-            packed += (_LENGTH, leaf)
-            openings.append(opening)
-        return Group(self.epoch, first_seq, b"".join(packed), openings)
+                _, dialect, _, result, status, revision, task, _, ended, request, response, findings = item
+                flags = 0 if request == _NO_DIGEST else _LEFT_POD
+                if response != _NO_DIGEST:
+                    flags |= _ANSWERED
+                if findings and identifiers(findings):
+                    flags |= _REDACTED
+                ms = ended // 1_000_000
+                leaf = pack(
+                    LEAF_SIZE, FORMAT, _EXCHANGE, dialects.get(dialect, 0), flags, task, result, status, 0,
+                    producer_id, epoch, seq, ms - ms % bucket, revision, commitment,
+                )  # fmt: skip
+                packed.append(leaf)
+            seq += 1
+        return packed
 
-    def _exchange(self, entry: AuditEntry, salt: bytes) -> tuple[bytes, OpeningRow]:
-        statement = ExchangeStatement(
-            entry.ended_at // 1000,
-            entry.exchange,
-            entry.findings,
-            entry.request_digest.hex(),
-            entry.response_digest.hex(),
-            entry.route,
-            entry.started_at // 1000,
-        )
-        try:
-            payload = encode_statement(statement)
-        except ValueError:
-            # A route or id that is not Unicode text. The exchange happened all the same.
-            return self._gap(Gap(1, "unwritable", entry.ended_at, entry.ended_at), salt)
-        flags = 0
-        if entry.request_digest != _NO_DIGEST:
-            flags |= _LEFT_POD
-        if entry.response_digest != _NO_DIGEST:
-            flags |= _ANSWERED
-        if identifiers(entry.findings):
-            flags |= _REDACTED
-        leaf = pack_leaf(
-            _EXCHANGE,
-            _DIALECT.get(entry.dialect, 0),
-            flags,
-            entry.task if 0 <= entry.task < TASK_TOO_LARGE else TASK_TOO_LARGE,
-            entry.result,
-            entry.status if 0 <= entry.status <= _U16 else _U16,
-            0,
-            self._producer_id,
-            self.epoch,
-            self.next_seq,
-            self._time(entry.ended_at),
-            min(max(entry.policy_revision, 0), _U64),
-            commit(salt, payload),
-        )
-        row = OpeningRow(self.next_seq, entry.exchange, statement.ended_us, salt, payload)
+    def _alone(self, kind: LeafKind, flags: LeafFlag, statement: EpochStatement, now: UnixNanos) -> Group:
+        seq, payload, salt = self.next_seq, encode_statement(statement), self._entropy(SALT_SIZE)
+        (commitment,) = commit_each(salt, [payload])
+        packed = self._leaf(kind, flags, seq, now, commitment)
         self.next_seq += 1
-        return leaf, row
+        return Group(self.epoch, seq, 1, packed, Openings("", "", now // 1000, salt, keep_payloads([payload])))
 
-    def _gap(self, gap: Gap, salt: bytes) -> tuple[bytes, OpeningRow]:
-        statement = GapStatement(gap.first // 1000, gap.last // 1000, gap.lost, gap.reason)
-        return self._leaf(LeafKind.GAP, LeafFlag(0), statement, gap.last, salt, lost=min(gap.lost, _U32))
+    def _leaf(self, kind: int, flags: int, seq: int, at: UnixNanos, commitment: bytes, *, lost: int = 0) -> bytes:
+        """A packed leaf that is not about an exchange."""
+        ms = max(at, 0) // 1_000_000
+        return PACKED_LEAF.pack(
+            *(LEAF_SIZE, FORMAT, kind, 0, flags, 0, 0, 0, min(lost, _U32)),
+            *(self._producer_id, self.epoch, seq, ms - ms % self._bucket, 0, commitment),
+        )
 
-    def _alone(self, kind: LeafKind, flags: LeafFlag, statement: Statement, now: UnixNanos) -> Group:
-        first_seq = self.next_seq
-        leaf, opening = self._leaf(kind, flags, statement, now, self._entropy(SALT_SIZE))
-        return Group(self.epoch, first_seq, _LENGTH + leaf, [opening])
 
-    def _leaf(
-        self, kind: LeafKind, flags: LeafFlag, statement: Statement, now: UnixNanos, salt: bytes, lost: int = 0
-    ) -> tuple[bytes, OpeningRow]:
-        """A leaf that is not about an exchange."""
-        payload = encode_statement(statement)
-        leaf = pack_leaf(
-            kind, 0, flags, 0, 0, 0, lost, self._producer_id, self.epoch, self.next_seq, self._time(now), 0,
-            commit(salt, payload),
-        )  # fmt: skip
-        row = OpeningRow(self.next_seq, "", now // 1000, salt, payload)
-        self.next_seq += 1
-        return leaf, row
-
-    def _time(self, at: UnixNanos) -> int:
-        milliseconds = max(at, 0) // 1_000_000
-        return milliseconds - milliseconds % self._bucket
+def _tamed(item: Item) -> Item:
+    """The item with every number in its field's range, or a gap in its place when its text cannot be written."""
+    if isinstance(item, Gap):
+        return item
+    entry = AuditEntry._make(item)
+    entry = entry._replace(
+        task=entry.task if 0 <= entry.task < TASK_TOO_LARGE else TASK_TOO_LARGE,
+        status=entry.status if 0 <= entry.status <= _U16 else _U16,
+        policy_revision=min(max(entry.policy_revision, 0), _U64),
+        ended_at=UnixNanos(max(entry.ended_at, 0)),
+    )
+    try:
+        payloads_of([entry])
+    except ValueError:
+        # A route or id that is not Unicode text. The exchange happened all the same.
+        return Gap(1, "unwritable", entry.ended_at, entry.ended_at)
+    return entry
 
 
 def renumbered(packed: bytes, epoch: int, first_seq: int) -> bytes:

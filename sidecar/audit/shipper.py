@@ -59,7 +59,7 @@ _OURS_TO_FIX: Final = frozenset({
 class ShipperPace:
     """How patient the shipper is. All in seconds."""
 
-    linger: float = 0.025
+    linger: float = 0.1
     """How long a message waits for more leaves, when it has fewer than `MAX_LEAVES`."""
     hello_timeout: float = 10.0
     """For the ledger's first answer."""

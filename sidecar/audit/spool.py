@@ -4,7 +4,7 @@ One SQLite file in WAL mode with synchronous=FULL: when `commit` returns, the gr
 one transaction and one fsync. A second process is kept out by a lock on `<file>.lock` (SQLite's own locks must stay
 free: `aegis audit` reads while the sidecar runs).
 
-Openings are personal data: `erase_opening` overwrites what it deletes, in the file and in its write-ahead log.
+Openings are personal data: `erase_openings` overwrites what it deletes, in the file and in its write-ahead log.
 """
 
 import fcntl
@@ -16,11 +16,15 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from ledger.commitment import SALT_SIZE
 from ledger.leaf import PRODUCER_ID_SIZE
 from sidecar.audit.errors import SpoolBusyError, SpoolError
-from sidecar.audit.leaves import Group, OpeningRow, Previous, renumbered
+from sidecar.audit.leaves import Group, Previous, renumbered
+from sidecar.audit.statements import exchange_of_kept, keep_payloads, read_kept
 
-SCHEMA_VERSION: Final = 1
+MAY_HOLD: Final = "last_exchange <> '' AND first_exchange <= ? AND last_exchange >= ?"
+"""Which rows of openings to look for an exchange in."""
+SCHEMA_VERSION: Final = 2
 SUFFIX: Final = ".spool"
 _SCHEMA: Final = """
 CREATE TABLE producer (id BLOB NOT NULL);
@@ -37,16 +41,18 @@ CREATE TABLE batches (                 -- leaves that no ledger has acknowledged
   spooled_us INTEGER NOT NULL,
   packed BLOB NOT NULL                 -- entry-bundle encoding: u16 length, leaf
 );
-CREATE TABLE openings (                -- deletable: salt and payload are all that ties a leaf to an exchange
-  id INTEGER PRIMARY KEY,              -- in the order of time
+CREATE TABLE openings (                -- deletable: salts and entries are all that ties leaves to exchanges
+  id INTEGER PRIMARY KEY,              -- how many leaves were opened by the rows before it: the order of time
   epoch INTEGER NOT NULL,
-  seq INTEGER NOT NULL,
-  exchange TEXT NOT NULL,
-  ended_us INTEGER NOT NULL,
-  salt BLOB NOT NULL,
-  payload BLOB NOT NULL
+  first_seq INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  ended_us INTEGER NOT NULL,           -- when its last exchange ended
+  first_exchange TEXT NOT NULL,        -- least and greatest of its exchanges' ids; both empty: it has none
+  last_exchange TEXT NOT NULL,
+  salts BLOB NOT NULL,                 -- 32 bytes a leaf
+  kept BLOB NOT NULL                   -- sidecar.audit.statements
 );
-CREATE INDEX openings_of_exchange ON openings (exchange) WHERE exchange <> '';
+CREATE INDEX openings_of_exchanges ON openings (first_exchange, last_exchange) WHERE last_exchange <> '';
 CREATE TABLE placements (              -- where durable leaves stand: leaf first_seq + n at first_index + n
   epoch INTEGER NOT NULL,
   first_seq INTEGER NOT NULL,
@@ -57,9 +63,7 @@ CREATE TABLE placements (              -- where durable leaves stand: leaf first
   PRIMARY KEY (epoch, first_seq)
 ) WITHOUT ROWID;
 """
-_ROWS_AT_ONCE: Final = 64
 _DELETE_AT_ONCE: Final = 5000
-_INSERT_ROW: Final = "INSERT INTO openings (epoch, seq, exchange, ended_us, salt, payload) VALUES "
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class Spool:
 
         Committing the same group again is harmless: an error does not say whether the first time took effect.
         """
-        with _errors("write"), self._transaction():
+        with _errors("write"), _transaction(self._connection):
             batch = self._add(group, now_us) if group is not None else None
             if durable_through is not None:
                 self._connection.execute("DELETE FROM batches WHERE id <= ?", (durable_through,))
@@ -150,7 +154,7 @@ class Spool:
 
     def begin_again(self, start: Group, *, now_us: int) -> None:
         """Give everything that waits to the epoch of `start` (its EPOCH_START leaf), numbered on from there."""
-        with _errors("write"), self._transaction():
+        with _errors("write"), _transaction(self._connection):
             previous = self.previous()
             waiting = self._connection.execute("SELECT id, epoch, first_seq, count FROM batches ORDER BY id").fetchall()
             seq = start.next_seq
@@ -165,7 +169,8 @@ class Spool:
                 seq += count
             for epoch, (from_seq, shift) in shifts.items():
                 self._connection.execute(
-                    "UPDATE openings SET epoch = ?, seq = seq + ? WHERE epoch = ? AND seq >= ?",
+                    # Rows begin where batches do, and a batch is forgotten as a whole.
+                    "UPDATE openings SET epoch = ?, first_seq = first_seq + ? WHERE epoch = ? AND first_seq >= ?",
                     (start.epoch, shift, epoch, from_seq),
                 )
             self._add(start, now_us, batch_id=waiting[0][0] - 1 if waiting else None)
@@ -177,20 +182,22 @@ class Spool:
             )
 
     def keep_openings(self, *, at_most: int, since_us: int) -> tuple[bool, int]:
-        """Delete the oldest openings beyond `at_most` and those that ended before `since_us`, `_DELETE_AT_ONCE` in one
-        call. (whether there are more to delete, about how many are left)"""
-        with _errors("write"), self._transaction():
-            first, last = self._connection.execute("SELECT min(id), max(id) FROM openings").fetchone()
+        """Delete the oldest openings beyond `at_most` and those of batches that ended before `since_us`, about
+        `_DELETE_AT_ONCE` in one call. (whether there are more to delete, about how many are left)"""
+        with _errors("write"), _transaction(self._connection):
+            (first,) = self._connection.execute("SELECT min(id) FROM openings").fetchone()
             if first is None:
                 return False, 0
+            after = self._next_opening()
             young = self._connection.execute(
                 "SELECT id FROM openings WHERE ended_us >= ? ORDER BY id LIMIT 1", (since_us,)
             ).fetchone()
-            keep_from = max(young[0] if young else last + 1, last + 1 - at_most)
+            keep_from = max(young[0] if young else after, after - at_most)
             delete_to = min(keep_from, first + _DELETE_AT_ONCE)
             if delete_to > first:
                 self._connection.execute("DELETE FROM openings WHERE id < ?", (delete_to,))
-        return delete_to < keep_from, last + 1 - max(delete_to, first)
+            (left,) = self._connection.execute("SELECT coalesce(min(id), ?) FROM openings", (after,)).fetchone()
+        return delete_to < keep_from, after - left
 
     def close(self) -> None:
         """Close the file and let others have it."""
@@ -208,21 +215,25 @@ class Spool:
             batch_id, self._next_id = self._next_id, self._next_id + 1
         self._connection.execute(
             "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-            (batch_id, group.epoch, group.first_seq, len(group.openings), now_us, group.packed),
+            (batch_id, group.epoch, group.first_seq, group.leaves, now_us, group.packed),
         )
-        for start in range(0, len(group.openings), _ROWS_AT_ONCE):
-            self._add_openings(group.epoch, group.openings[start : start + _ROWS_AT_ONCE])
+        openings = group.openings
+        self._connection.execute(
+            "INSERT INTO openings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self._next_opening(), group.epoch, group.first_seq, group.leaves, openings.ended_us),
+                *(openings.first_exchange, openings.last_exchange, openings.salts, openings.kept),
+            ),
+        )
         self._connection.execute(
             "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (group.epoch, group.next_seq, group.ends_epoch)
         )
-        return Batch(batch_id, group.epoch, group.first_seq, len(group.openings), now_us, group.packed)
+        return Batch(batch_id, group.epoch, group.first_seq, group.leaves, now_us, group.packed)
 
-    def _add_openings(self, epoch: int, rows: Sequence[OpeningRow]) -> None:
-        # One statement for many rows: the interpreter lock changes hands once, not once a row.
-        values: list[object] = []
-        for row in rows:
-            values += (epoch, *row)
-        self._connection.execute(_INSERT_ROW + ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows)), values)
+    def _next_opening(self) -> int:
+        """The id of the openings that follow."""
+        row = self._connection.execute("SELECT id + count FROM openings ORDER BY id DESC LIMIT 1").fetchone()
+        return row[0] if row else 0
 
     def _batch_at(self, group: Group) -> Batch | None:
         row = self._connection.execute(
@@ -245,18 +256,6 @@ class Spool:
                     placement, first_seq=first_seq, count=count + placement.count, first_index=first_index
                 )
         self._connection.execute("INSERT OR REPLACE INTO placements VALUES (?, ?, ?, ?, ?, ?)", astuple(placement))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            # From here the group is on disk, even when an error says otherwise: see `commit`.
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
 
 def open_spool(path: Path, *, entropy: Callable[[int], bytes], now_us: int) -> Spool:
@@ -283,18 +282,18 @@ def open_spool(path: Path, *, entropy: Callable[[int], bytes], now_us: int) -> S
     return Spool(path, connection, lock, producer_id)
 
 
-def erase_opening(path: Path, exchange: str) -> int:
-    """Delete what opens the leaves of `exchange`, and overwrite it on disk; how many openings there were.
+def erase_openings(path: Path, exchange: str) -> int:
+    """Forget what opens the leaves of `exchange`, and overwrite it on disk; how many openings there were.
 
     May run beside the sidecar. Copies elsewhere (backups, file system snapshots, remapped flash cells) are not reached.
+    Raises SpoolError.
     """
     with _errors("erase in"):
         connection = sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True, timeout=10, isolation_level=None)
         try:
             connection.execute("PRAGMA secure_delete = ON")
-            deleted = connection.execute(
-                "DELETE FROM openings WHERE exchange = ? AND exchange <> ''", (exchange,)
-            ).rowcount
+            with _transaction(connection):
+                erased = _erase(connection, exchange)
             # The old pages stand in the write-ahead log until it is written back and cut to nothing.
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
@@ -303,7 +302,45 @@ def erase_opening(path: Path, exchange: str) -> int:
         raise SpoolError(
             f"{path}: the opening is deleted, but its write-ahead log is in use and may still hold it; try again"
         )
-    return deleted
+    return erased
+
+
+def _erase(connection: sqlite3.Connection, exchange: str) -> int:
+    """Write the rows that hold the openings of `exchange` again, without them."""
+    erased = 0
+    rows = connection.execute(
+        f"SELECT id, salts, kept FROM openings WHERE {MAY_HOLD}",  # noqa: S608 nothing foreign in it
+        (exchange, exchange),
+    ).fetchall()
+    for row, salts, data in rows:
+        kept = read_kept(data)
+        found = [n for n, one in enumerate(kept) if exchange_of_kept(one) == exchange]
+        if not found:
+            continue
+        erased += len(found)
+        left, blanked = [*kept], bytearray(salts)
+        for n in found:
+            left[n] = None
+            blanked[n * SALT_SIZE : (n + 1) * SALT_SIZE] = bytes(SALT_SIZE)
+        others = [other for other in map(exchange_of_kept, left) if other] or [""]
+        connection.execute(
+            "UPDATE openings SET first_exchange = ?, last_exchange = ?, salts = ?, kept = ? WHERE id = ?",
+            (min(others), max(others), bytes(blanked), keep_payloads(left), row),
+        )
+    return erased
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        # From here the group is on disk, even when an error says otherwise: see `Spool.commit`.
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _lock(path: Path, lock: int) -> None:

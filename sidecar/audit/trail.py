@@ -1,6 +1,7 @@
 """The audit trail as the data path sees it, and the thread behind it. See `sidecar.ports.AuditTrail`.
 
-`append` is two list operations. The thread gathers what came in for `linger` seconds and lets the flusher take a turn.
+`append` puts the entry in a queue. The thread gathers what came in for `linger` seconds and lets the flusher take a
+turn; it is woken only when it found nothing to do, so that the data path makes no system call while there is load.
 
 When something must be lost, the newest is: an attacker who floods the trail cannot push out what it already holds, and
 the numbers of spooled leaves stay without a hole. What was lost is counted and becomes one gap leaf at its place in the
@@ -17,8 +18,8 @@ from observability import names
 from observability.metrics import Registry
 from sidecar.audit.errors import SpoolError
 from sidecar.audit.flusher import Flusher, Queue, TrailLimits
-from sidecar.audit.leaves import Gap
 from sidecar.audit.spool import Placement
+from sidecar.audit.statements import Gap
 from sidecar.ports import AuditEntry
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Trail:
     def __init__(self, flusher: Flusher, registry: Registry, limits: TrailLimits) -> None:
         self._flusher = flusher
         self._limits = limits
+        self._max_queued = limits.max_queued
         self._entries = registry.counter(names.AUDIT_ENTRIES).cell()
         self._lost = registry.counter(names.AUDIT_LOST)
         registry.gauge(names.AUDIT_QUEUE).watch(lambda: {(): len(self._queue)})
@@ -58,13 +60,14 @@ class Trail:
     def append(self, entry: AuditEntry) -> None:
         """Queue the entry. Never blocks, never raises; what is lost is counted and leaves a gap leaf."""
         self._entries[0] += 1
-        if (reason := self._refusal()) is not None:
-            self._lose(entry, reason)
+        queue = self._queue
+        if len(queue) >= self._max_queued or self._flusher.full or self._finishing:
+            self._lose(entry)
             return
         if self._gap is not None:
-            self._queue.append(self._gap)
+            queue.append(self._gap)
             self._gap = None
-        self._queue.append(entry)
+        queue.append(entry)
         if self._idle:
             self._idle = False
             self._wake.set()
@@ -111,18 +114,20 @@ class Trail:
         return self._flusher.left_by(epoch)
 
     def _refusal(self) -> str | None:
-        if len(self._queue) >= self._limits.max_queued:
+        if len(self._queue) >= self._max_queued:
             return "queue_full"
         if self._flusher.full:
             return "spool_full"
         return "finishing" if self._finishing else None
 
-    def _lose(self, entry: AuditEntry, reason: str) -> None:
+    def _lose(self, entry: AuditEntry) -> None:
+        # The other thread may have made room since; then it is still this entry that was turned away.
+        reason, ended_at = self._refusal() or "queue_full", AuditEntry._make(entry).ended_at
         self._lost.add((reason,))
         if self._gap is None:
-            self._gap = Gap(1, reason, entry.ended_at, entry.ended_at)
+            self._gap = Gap(1, reason, ended_at, ended_at)
         else:
-            self._gap = self._gap._replace(lost=self._gap.lost + 1, last=entry.ended_at)
+            self._gap = self._gap._replace(lost=self._gap.lost + 1, last=ended_at)
 
     def _run(self) -> None:
         while not self._closing:
@@ -131,7 +136,8 @@ class Trail:
                 self._wake.wait(_IDLE)
             self._idle = False
             self._wake.clear()
-            if self._queue and not self._finishing:
+            if not self._finishing:
+                # Acknowledgements, too, are gathered: forgetting leaves costs a commit of its own otherwise.
                 time.sleep(self._limits.linger)
             self._turn()
         self._turn()

@@ -18,21 +18,30 @@ from controlplane.ledger import keys, node
 from controlplane.ledger.backends.posix import PosixStorage
 from controlplane.ledger.log import Log
 from ledger.checkpoint import Checkpoint
-from ledger.commitment import ExchangeStatement, Opening, encode_statement
+from ledger.commitment import Opening
 from ledger.keys import SignatureType, SigningKey
 from ledger.leaf import DialectCode, Leaf, LeafFlag, LeafKind
 from ledger.policy import parse_policy
 from ledger.proof import parse_proof
-from sidecar.audit.leaves import Group, OpeningRow
+from policies.model import ExchangeId, UnixNanos
+from sidecar.audit.leaves import Group, Openings
 from sidecar.audit.spool import SUFFIX, Placement, open_spool
+from sidecar.audit.statements import keep, keep_payloads, payloads_of
 from tests.controlplane.ledger.logs import packed
+from tests.fakes.entries import audit_entry
 from tests.fakes.ledger_producers import PRODUCER
 
 ORIGIN = "forest.example/node-a"
-OPENING = Opening(
-    b"s" * 32,
-    encode_statement(ExchangeStatement(1, "01JD00000000000000000000AA", {"EMAIL": 2}, "0" * 64, "0" * 64, "openai", 0)),
+EXCHANGE = "01JD00000000000000000000AA"
+ENTRY = audit_entry()._replace(
+    exchange=ExchangeId(EXCHANGE),
+    ended_at=UnixNanos(1000),
+    started_at=UnixNanos(0),
+    request_digest=bytes(32),
+    response_digest=bytes(32),
+    findings={"EMAIL": 2},
 )
+OPENING = Opening(b"s" * 32, *payloads_of([ENTRY]))
 
 
 def leaf(seq: int) -> bytes:
@@ -215,18 +224,16 @@ def test_log_is_proven_shown_and_checked_over_http(original: Path, url: str, tmp
 
 # --- by exchange ---
 
-EXCHANGE = "01JD00000000000000000000AA"
-
 
 def write_spool(directory: Path, *, seq: int, index: int | None) -> Path:
     """A sidecar's spool that keeps the opening of one leaf, and knows where it stands if `index` is given."""
     directory.mkdir()
     spool = open_spool(directory / f"sidecar{SUFFIX}", entropy=lambda _: PRODUCER, now_us=0)
-    start = Group(1, 0, b"", [OpeningRow(at, "", 0, b"", b"") for at in range(seq)])
-    row = OpeningRow(seq, EXCHANGE, 1, OPENING.salt, OPENING.payload)
+    start = Group(1, 0, seq, b"", Openings("", "", 0, bytes(32 * seq), keep_payloads([b""] * seq)))
+    openings = Openings(EXCHANGE, EXCHANGE, 1, OPENING.salt, keep([ENTRY]))
     placements = [] if index is None else [Placement(1, seq, 1, index, ORIGIN, 600)]
     spool.commit(start, now_us=0, durable_through=None, placements=[])
-    spool.commit(Group(1, seq, b"", [row]), now_us=0, durable_through=None, placements=placements)
+    spool.commit(Group(1, seq, 1, b"", openings), now_us=0, durable_through=None, placements=placements)
     spool.close()
     return directory
 

@@ -18,6 +18,7 @@ from ledger.commitment import (
     Opening,
     Statement,
     commit,
+    commit_each,
     encode_statement,
     open_leaf,
     parse_opening,
@@ -28,6 +29,8 @@ from ledger.leaf import Leaf, LeafKind
 
 GOLDEN = Path(__file__).with_name("commitment_vectors.json")
 SALT = bytes(range(32))
+EDGES = (252, 253, 1020, 1021)
+"""Lengths of payloads that just fit a bucket, and just do not."""
 
 EXCHANGE = ExchangeStatement(
     ended_us=1_795_132_801_250_000,
@@ -75,6 +78,18 @@ def test_commitment_follows_the_formula_of_the_specification(salt: bytes, payloa
     expected = hashlib.sha256(b"airlock-commit-v1\0" + salt + bucket.to_bytes(8, "big") + padded).digest()
 
     assert expected == commit(salt, payload)
+
+
+@given(st.lists(st.tuples(salts, st.binary(max_size=300) | st.sampled_from([bytes(n) for n in EDGES])), max_size=8))
+def test_many_commitments_are_those_that_one_by_one_would_be(openings: list[tuple[bytes, bytes]]) -> None:
+    together = commit_each(b"".join(salt for salt, _ in openings), [payload for _, payload in openings])
+
+    assert [commit(salt, payload) for salt, payload in openings] == together
+
+
+def test_many_commitments_need_a_salt_each() -> None:
+    with pytest.raises(ValueError, match="as many salts"):
+        commit_each(bytes(33), [b"", b""])
 
 
 @given(salts, st.binary(max_size=300), st.integers(1, 8))

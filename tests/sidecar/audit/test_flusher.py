@@ -4,6 +4,7 @@ import os
 from collections import deque
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,10 @@ from observability import names
 from observability.metrics import Registry
 from sidecar.audit.errors import SpoolError
 from sidecar.audit.flusher import MAX_GROUP, Flusher, Queue, TrailLimits
-from sidecar.audit.leaves import Gap
+from sidecar.audit.leaves import AT_ONCE
 from sidecar.audit.openings import find_openings
 from sidecar.audit.spool import Batch, Placement, Spool, open_spool
+from sidecar.audit.statements import Gap
 from tests.fakes.entries import BEGAN, audit_entry
 from tests.fakes.faulty_spool import Fault, faulty_spool
 
@@ -295,17 +297,19 @@ def test_a_new_epoch_after_the_last_word_has_a_last_word_too(bench: Bench) -> No
     assert [leaf.kind for leaf in bench.ledger.leaves()] == [LeafKind.EPOCH_START, LeafKind.EPOCH_END]
 
 
-def test_a_bug_while_making_leaves_costs_no_entry_and_no_number(bench: Bench) -> None:
-    bench.append(0)
-    bench.queue.append(audit_entry(1)._replace(findings=object()))  # type: ignore[arg-type]  # the bug
+@pytest.mark.parametrize("good", [1, AT_ONCE, 2 * AT_ONCE + 5])
+@pytest.mark.parametrize("bug", [{"findings": object()}, {"request_digest": "not bytes"}, {"ended_at": "noon"}])
+def test_a_bug_while_making_leaves_costs_no_entry_and_no_number(bench: Bench, good: int, bug: dict[str, Any]) -> None:
+    bench.append(*range(good))
+    bench.queue.append(audit_entry(good)._replace(**bug))
 
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, AttributeError)):
         bench.flusher.turn(bench.queue, finishing=False)
 
-    assert len(bench.queue) == 2
+    assert [entry.exchange for entry in bench.queue] == [audit_entry(n).exchange for n in range(good + 1)]
     bench.queue.pop()
     bench.turn()
-    assert [leaf.seq for leaf in bench.ledger.leaves()] == [0, 1]
+    assert [leaf.seq for leaf in bench.ledger.leaves()] == list(range(good + 1))
 
 
 @pytest.mark.parametrize("faults", list(product(Fault, repeat=4)), ids=lambda faults: "-".join(f.name for f in faults))

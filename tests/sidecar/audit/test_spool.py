@@ -13,7 +13,7 @@ from policies.model import UnixNanos
 from sidecar.audit.errors import SpoolBusyError, SpoolError
 from sidecar.audit.leaves import Group, LeafWriter, Previous
 from sidecar.audit.openings import find_openings, latest_openings, spools
-from sidecar.audit.spool import Batch, Placement, Spool, erase_opening, open_spool
+from sidecar.audit.spool import Batch, Placement, Spool, erase_openings, open_spool
 from tests.fakes.entries import BEGAN, audit_entry
 
 NOW_US = BEGAN // 1000
@@ -226,35 +226,42 @@ def test_many_openings_are_deleted_a_few_thousand_at_a_time(spool: Spool) -> Non
     for n in range(0, 6000, 500):
         commit(spool, group_of(ours, *range(n, n + 500)))
 
-    assert spool.keep_openings(at_most=100, since_us=0) == (True, 1000)
-    assert spool.keep_openings(at_most=100, since_us=0) == (False, 100)
+    assert spool.keep_openings(at_most=600, since_us=0) == (True, 1000)
+    assert spool.keep_openings(at_most=600, since_us=0) == (False, 500), "whole batches only, and never more"
 
 
-def test_an_erased_opening_is_nowhere_on_disk(path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 7, 19])
+def test_an_erased_opening_is_nowhere_on_disk(path: Path, number: int) -> None:
     """GDPR Art. 17. The salt alone would allow guesses to be tested."""
     spool = opened(path)
     ours = writer(spool)
     group = group_of(ours, *range(20))
     commit(spool, group)
-    row = group.openings[7]
+    salts = [group.openings.salts[n : n + 32] for n in range(0, 640, 32)]
+    erased, other = audit_entry(number), audit_entry(8)
 
     def on_disk(secret: bytes) -> list[str]:
         return [file.name for file in path.parent.iterdir() if secret in file.read_bytes()]
 
-    assert on_disk(row.salt)
-    assert erase_opening(path, audit_entry(7).exchange) == 1
-    assert on_disk(row.salt) == []
-    assert on_disk(row.payload) == []
-    assert on_disk(audit_entry(7).request_digest.hex().encode()) == []
-    assert on_disk(group.openings[8].salt)
-    assert erase_opening(path, audit_entry(7).exchange) == 0
-    assert erase_opening(path, "") == 0
+    assert on_disk(salts[number])
+    assert on_disk(erased.request_digest)
+    assert erase_openings(path, erased.exchange) == 1
+    for secret in (salts[number], erased.request_digest, erased.response_digest, erased.exchange.encode()):
+        assert on_disk(secret) == []
+    assert find_openings(path, erased.exchange) == []
+    for secret in (salts[8], other.request_digest, other.exchange.encode()):
+        assert on_disk(secret)
+    (kept,) = find_openings(path, other.exchange)
+    leaf = parse_leaf(group.packed[8 * PACKED_SIZE + 2 : 9 * PACKED_SIZE])
+    assert kept.opening.commitment == leaf.commitment
+    assert erase_openings(path, erased.exchange) == 0
+    assert erase_openings(path, "") == 0
     spool.close()
 
 
 def test_erasing_never_makes_a_spool(tmp_path: Path) -> None:
     with pytest.raises(SpoolError):
-        erase_opening(tmp_path / "none.spool", "x")
+        erase_openings(tmp_path / "none.spool", "x")
 
     assert list(tmp_path.iterdir()) == []
 
