@@ -57,7 +57,8 @@ class ChatStream:
             delta = members(choice).get("delta")
             self._note_tools(members(delta), index)
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
-                named = channel._replace(tool=self._tools.get((index, channel.sub), channel.tool))
+                tool = self._tools.get((index, channel.sub), channel.tool)
+                named = channel if tool == channel.tool else channel._replace(tool=tool)
                 texts.pieces.append((path, lanes.lane(named), text))
             self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, texts)
             if members(choice).get("finish_reason"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from policies.model import Channel, Path
-from sidecar.codecs.json_splice import locate, replacements, splice, value_end
+from sidecar.codecs.json_splice import locate, replacements, splice, value_end, written
 from sidecar.codecs.json_strict import Json, JsonError, read_json_with_lone_surrogates
 from sidecar.codecs.sse import Data, EventTooLargeError, Splitter, event_data, with_data
 from sidecar.dialects.cited import CitedDocuments, Quote
@@ -164,7 +164,7 @@ class RestoringStream:
         edits = self._edits(texts)
         self._released.append(with_data(unit, data, _edited(data.value, edits)) if edits else unit)
         if len(data.spans) == 1 and texts.is_one_delta:
-            self._learn(unit, data, *texts.pieces[0][:2])
+            self._learn(unit, data, *texts.pieces[0])
 
     def _edits(self, texts: Texts) -> dict[Path, str | int]:
         """The strings that change; what the lanes that end here still held goes out first."""
@@ -190,13 +190,18 @@ class RestoringStream:
         held = [(lane, lane.release("", last=True)) for lane in lanes]
         return [self._shape.extra_event(lane, text) for lane, text in held if text]
 
-    def _learn(self, unit: bytes, data: Data, path: Path, lane: Lane) -> None:
+    def _learn(self, unit: bytes, data: Data, path: Path, lane: Lane, text: str) -> None:
         if self._learnt > _TRIAL_TEMPLATES + self._hits // 4:
             return
         self._learnt += 1
+        string = written(text)
+        if b"\\" not in data.value and data.value.count(string) == 1:
+            start = data.value.index(string)  # without escapes a text is spelled in one way only
+            end = start + len(string)
+        else:
+            start = locate(data.value, [path])[path]
+            end = value_end(data.value, start)
         offset = data.spans[0][0]
-        start = locate(data.value, [path])[path]
-        end = value_end(data.value, start)
         self._templates.insert(0, Template(unit, offset + start, offset + end, lane))
         del self._templates[_MAX_TEMPLATES:]
 
