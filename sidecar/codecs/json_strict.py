@@ -5,6 +5,7 @@ keeps the first, another the last; one accepts a lone surrogate, another replace
 
 The quick way is msgspec, which refuses everything but repeated names and depth. That no name can hide is then proven:
 - Written anew, the tree gives the very bytes that came (SDKs write compactly): a repeated name would be missing.
+- Or, in a document of few and long strings, there are no quotes but those around the strings of the tree.
 - Else by counting: every member's name ends in a quote that is not escaped, followed by optional white space and a
   colon, so a document holds at most as many members as it holds that sequence of bytes. If the parsed tree holds as
   many names as that, none was dropped. If it holds fewer, a name was repeated or the sequence stands within a string;
@@ -29,6 +30,10 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 # escaped for certain: it is for documents within strings, where the first counts every name of those, too.
 _NAME_END: Final = re.compile(rb'"[ \t\r\n]*:')
 _NAME_END_UNESCAPED: Final = re.compile(rb'"(?:(?<!\\")|(?<=\\\\"))[ \t\r\n]*:')
+_LONG: Final = 16 * 1024
+"""Bytes of a document that is worth a look at its quotes alone."""
+_PER_STRING: Final = 512
+"""Bytes for each string of a document with few strings."""
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -74,12 +79,36 @@ def read_json_with_lone_surrogates(document: bytes, *, max_depth: int = MAX_DEPT
 def _has_no_more_than(names: int, value: Json, document: bytes) -> bool:
     if not names:
         return True
+    if len(document) >= _LONG and _has_no_other_quote(value, document):
+        return True
     is_spaced = document.find(b'": ', 0, 64) >= 0  # then writing it compactly is in vain
     return (
         (not is_spaced and _encode(value) == document)
         or names == len(_NAME_END.findall(document))
         or names == len(_NAME_END_UNESCAPED.findall(document))
     )
+
+
+def _has_no_other_quote(root: Json, document: bytes) -> bool:
+    """Whether there are few strings, and no quote in `document` but those around them: then it holds no other string,
+    so no other name. Looks for quotes one by one, which passes over long texts ten times as fast as counting."""
+    strings, most = 0, len(document) // _PER_STRING
+    rest: list[Any] = [root]
+    while rest:
+        value = rest.pop()
+        if type(value) is dict:
+            strings += len(value)
+            rest += value.values()
+        elif type(value) is list:
+            rest += value
+        else:
+            strings += type(value) is str
+        if strings + len(rest) > most:
+            return False
+    at = -1
+    for _ in range(2 * strings):
+        at = document.find(b'"', at + 1)
+    return document.find(b'"', at + 1) < 0
 
 
 def _census(root: Json, max_depth: int) -> int:

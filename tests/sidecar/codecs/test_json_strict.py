@@ -53,6 +53,28 @@ def test_repeated_name_is_refused_however_it_is_spelled(
         read_json(document.encode())
 
 
+LONG = json.dumps("x" * 40_000)
+
+
+@given(TRICKY_DOCUMENTS)
+def test_long_document_of_few_strings_is_read_to_the_same_value(value: object) -> None:
+    assert read_json(f"[{json.dumps(value)}, {LONG}]".encode()) == [value, "x" * 40_000]
+
+
+@given(TRICKY, TRICKY_DOCUMENTS, TRICKY_DOCUMENTS)
+def test_repeated_name_is_refused_in_a_long_document_of_few_strings(name: str, first: object, second: object) -> None:
+    spelled = json.dumps(name)
+
+    with pytest.raises(AmbiguousJsonError, match="same name"):
+        read_json(f"[{LONG}, {{{spelled} : {json.dumps(first)}, {spelled}: {json.dumps(second)}}}]".encode())
+
+
+def test_long_document_of_many_strings_is_read() -> None:
+    document = [LONG, {str(number): [] for number in range(2_000)}, [{"a": "b"}] * 2_000]
+
+    assert read_json(json.dumps(document).encode()) == document
+
+
 @pytest.mark.parametrize(
     "document",
     [
