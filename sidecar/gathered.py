@@ -38,5 +38,7 @@ class GatheredBody:
             return last
         pieces, self._pieces = self._pieces, []
         self.size = 0
-        pieces.append(last)
-        return b"".join(pieces)
+        if last:
+            pieces.append(last)
+        only = pieces[0]
+        return only if len(pieces) == 1 and isinstance(only, bytes) else b"".join(pieces)
