@@ -19,9 +19,13 @@ class Recording:
     received: bytearray = field(default_factory=bytearray)
 
     @property
+    def client_bodies(self) -> list[bytes]:
+        """The ClientHellos as they were sent, without their headers."""
+        return [body for kind, body in _messages(bytes(self.sent)) if kind == HandshakeType.CLIENT_HELLO]
+
+    @property
     def client_hellos(self) -> list[ClientHello]:
-        bodies = _messages(bytes(self.sent))
-        return [ClientHello.parse(body) for kind, body in bodies if kind == HandshakeType.CLIENT_HELLO]
+        return [ClientHello.parse(body) for body in self.client_bodies]
 
     @property
     def server_hellos(self) -> list[ServerHello]:
