@@ -12,6 +12,7 @@ from tests.transport.interop.lab import PUBLIC, SECRET, Lab
 from tests.transport.interop.peer_boringssl import BoringClient
 from tests.transport.interop.peer_go import GoClient, GoServer
 from tests.transport.interop.peer_nss import NssClient, NssServer
+from tests.transport.interop.peer_own import OwnClient, OwnServer
 from tests.transport.interop.peer_rustls import RustlsClient
 from tests.transport.interop.recorder import Recording, recording
 from tests.transport.interop.scenarios import SCENARIOS, Client, Ech, Outcome, Running, Scenario, Server
@@ -19,8 +20,8 @@ from transport.tls13.constants import ExtensionType
 from transport.tls13.messages import ClientHello
 from transport.tls13.wire import vector
 
-CLIENTS: tuple[Client, ...] = (GoClient(), NssClient(), BoringClient(), RustlsClient())
-SERVERS: tuple[Server, ...] = (GoServer(), NssServer())
+CLIENTS: tuple[Client, ...] = (OwnClient(), GoClient(), NssClient(), BoringClient(), RustlsClient())
+SERVERS: tuple[Server, ...] = (OwnServer(), GoServer(), NssServer())
 FAULTS = {
     (
         "go",
