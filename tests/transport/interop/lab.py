@@ -62,6 +62,8 @@ class Lab:
         self.public: Final = self._chain("outer", PUBLIC)
         self.both: Final = self._chain("both", SECRET, PUBLIC)
         """For servers that have one certificate only."""
+        self.localhost: Final = self._chain("localhost", "localhost")
+        """For the DNS server."""
         self.key: Final = generate_key(PUBLIC, os.urandom)
         """What servers open hellos with, and what they offer to whoever comes with another."""
         self.stale: Final = generate_key(PUBLIC, os.urandom, live_ids=[self.key.config.config_id])

@@ -41,6 +41,7 @@ class BoringClient:
     name = "boringssl"
     cells = cells()
     checks_inner_name = False
+    recovers = False
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         python = python_of("curl_cffi")

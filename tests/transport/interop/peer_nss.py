@@ -23,6 +23,7 @@ class NssClient:
     name = "nss"
     cells = cells("ech+pq", "stale+hrr")  # no ML-KEM in 3.87; HRR with a rejection fails even with itself
     checks_inner_name = True
+    recovers = False
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         client, database = program("tstclnt"), _database(lab)

@@ -67,6 +67,7 @@ class OwnClient:
     name = "own"
     cells = cells()
     checks_inner_name = False
+    recovers = False
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         ech = {Ech.REAL: lab.key.config, Ech.STALE: lab.stale.config}.get(scenario.ech)

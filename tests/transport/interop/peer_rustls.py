@@ -35,6 +35,7 @@ class RustlsClient:
     name = "rustls"
     cells = cells("grease", "grease+hrr")  # the binding cannot be told to send GREASE ECH
     checks_inner_name = False
+    recovers = False
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         lists = {Ech.NONE: b"", Ech.REAL: lab.config_list, Ech.STALE: lab.stale_list}

@@ -95,6 +95,8 @@ class Client(Protocol):
     """The scenarios that it has the means for."""
     checks_inner_name: bool
     """After a rejection it wants a certificate for the inner name, too: the fault of tstclnt, not of NSS."""
+    recovers: bool
+    """After a rejection it connects again by itself, with the configuration that it was given."""
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         """One request to 127.0.0.1, as `scenario` says. Skips the test if the peer is not installed."""

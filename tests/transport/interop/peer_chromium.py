@@ -1,0 +1,65 @@
+"""Chromium, headless: it learns the ECH keys from DNS over HTTPS and recovers from a rejection by itself."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.transport.interop.doh import Zone, serving
+from tests.transport.interop.lab import PUBLIC, SECRET, Lab, program
+from tests.transport.interop.scenarios import Ech, Outcome, Scenario, cells
+
+FLAGS: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--timeout=15000",
+    "--dump-dom",
+)
+
+
+class ChromiumClient:
+    name = "chromium"
+    cells = cells("no ech")  # without a key it sends GREASE
+    checks_inner_name = False
+    recovers = True
+
+    def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
+        browser, certutil = program("chromium"), program("certutil")
+        lists = {Ech.REAL: lab.config_list, Ech.STALE: lab.stale_list, Ech.GREASE: b""}
+        host = PUBLIC if scenario.ech is Ech.GREASE else SECRET
+        zone = Zone(host, port, "http/1.1", lists[scenario.ech])
+        with tempfile.TemporaryDirectory(dir=lab.folder) as home, serving(zone, lab) as resolver:
+            _trust(Path(home), certutil, lab)
+            profile = Path(home) / "profile"
+            profile.mkdir()
+            secure_dns = {"mode": "secure", "templates": f"https://localhost:{resolver}/dns-query"}
+            (profile / "Local State").write_text(json.dumps({"dns_over_https": secure_dns}))
+            run = subprocess.run(
+                [browser, *FLAGS, f"--user-data-dir={profile}", f"https://{host}:{port}/"],
+                env={"HOME": home, "PATH": "/usr/bin:/bin"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            shutil.rmtree(profile, ignore_errors=True)
+        # Our server and Go's answer with a report, selfserv with the request; an error page has neither.
+        is_answered = '"accepted":' in run.stdout or f"Host: {host}" in run.stdout
+        return Outcome(succeeded=is_answered, text=run.stdout + run.stderr)
+
+
+def _trust(home: Path, certutil: str, lab: Lab) -> None:
+    database = home / ".pki/nssdb"
+    database.mkdir(parents=True)
+    place = ["-d", f"sql:{database}"]
+    subprocess.run([certutil, "-N", *place, "--empty-password"], check=True, capture_output=True, timeout=30)
+    authority = ["-n", "root", "-t", "C,,", "-i", str(lab.root_file)]
+    subprocess.run([certutil, "-A", *place, *authority], check=True, capture_output=True, timeout=30)
