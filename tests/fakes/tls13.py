@@ -3,7 +3,7 @@
 import os
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from transport.tls13.certificates import Credential, Trust
-from transport.tls13.connection import Connection
-from transport.tls13.events import ApplicationData, Event
+from transport.tls13.client import ClientHandshake
+from transport.tls13.config import ClientConfig, ServerConfig
+from transport.tls13.connection import Connection, Handshake
+from transport.tls13.constants import HandshakeType
+from transport.tls13.events import ApplicationData, Event, HandshakeComplete
+from transport.tls13.flight import Flight, RecordedFlight
+from transport.tls13.key_schedule import Suite
+from transport.tls13.messages import handshake_message
+from transport.tls13.record import BufferPool, RecordReader, RecordWriter
+from transport.tls13.server import ServerHandshake
 
+random = os.urandom
 NOW = datetime.now(UTC)  # noqa: TID251 OpenSSL judges certificates by the real clock
 KEYS: dict[str, Callable[[], Any]] = {
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -122,6 +131,84 @@ class SslPeer:
                 self.received += data
 
 
+class Taps:
+    """One of our connections whose parts a test can reach, to send what an honest end never would."""
+
+    def __init__(self, handshake: Callable[[Flight], Handshake]) -> None:
+        self.reader, self.writer = RecordReader(BufferPool()), RecordWriter()
+        self.flight = RecordedFlight(self.reader, self.writer)
+        self.connection = Connection(self.reader, self.writer, self.flight, handshake(self.flight))
+        self.receive, self.data_to_send = self.connection.receive, self.connection.data_to_send
+
+
+class Messages:
+    """A Flight that keeps messages apart instead of putting them into records, and notes which keys are in use."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.padded_to = 1
+        self.change_cipher_specs = 0
+        self.read_secrets: list[bytes] = []
+        self.write_secrets: list[bytes] = []
+
+    def send(self, message: bytes, *, pad_to: int = 1) -> None:
+        self.padded_to = pad_to
+        while message:
+            size = 4 + int.from_bytes(message[1:4], "big")
+            self.sent.append(message[:size])
+            message = message[size:]
+
+    def take(self) -> list[bytes]:
+        """What has been sent since."""
+        sent, self.sent = self.sent, []
+        return sent
+
+    def send_change_cipher_spec(self) -> None:
+        self.change_cipher_specs += 1
+
+    def expect_silence(self) -> None:
+        pass
+
+    def read_with(self, suite: Suite, secret: bytes) -> None:
+        self.read_secrets.append(secret)
+
+    def write_with(self, suite: Suite, secret: bytes) -> None:
+        self.write_secrets.append(secret)
+
+
+Alter = Callable[[bytes], bytes]
+"""Turns the body of a message into another one."""
+
+
+class Shake:
+    """A client's and a server's handshake, message by message, with somebody in the middle who changes some."""
+
+    def __init__(self, client_config: ClientConfig, server_config: ServerConfig) -> None:
+        self.client_flight, self.server_flight = Messages(), Messages()
+        self.client = ClientHandshake(client_config, self.client_flight, random, NOW, random(32))
+        self.server = ServerHandshake(server_config, self.server_flight, random)
+
+    def run(self, alter: Mapping[HandshakeType, Alter] | None = None) -> tuple[HandshakeComplete, HandshakeComplete]:
+        """To the end of both, or to the first TlsError. `alter` is for the first message of each type."""
+        changes = dict(alter or {})
+        self.client.start()
+        done: dict[str, HandshakeComplete] = {}
+        while len(done) < 2:
+            turns = (self.client_flight, self.server, "server"), (self.server_flight, self.client, "client")
+            for flight, receiver, name in turns:
+                for message in flight.take():
+                    change = changes.pop(HandshakeType(message[0]), None)
+                    changed = message if change is None else rebuilt(message, change)
+                    if (complete := receiver.handle(changed[0], changed)) is not None:
+                        done[name] = complete
+        return done["client"], done["server"]
+
+
+def rebuilt(message: bytes, change: Alter) -> bytes:
+    """`message` with its body changed and its length right."""
+    return handshake_message(HandshakeType(message[0]), change(message[4:]))
+
+
 def pump(one: Any, other: Any, *, cut: int | None = None) -> tuple[list[Event], list[Event]]:
     """Carry bytes both ways until both are silent, in pieces of `cut` bytes; what each side reported."""
     events: tuple[list[Event], list[Event]] = ([], [])
@@ -143,16 +230,6 @@ def pieces(data: bytes | bytearray, size: int | None) -> list[bytes]:
 def received(events: list[Event]) -> bytes:
     """All application data of `events`."""
     return b"".join(bytes(event.data) for event in events if isinstance(event, ApplicationData))
-
-
-def alert_in(peer: Connection) -> bytes:
-    """What `peer` has to say at its end: an alert without protection, level and description."""
-    data = bytes(peer.data_to_send())
-    assert data[-7:-2] == b"\x15\x03\x03\x00\x02"
-    return data[-2:]
-
-
-random = os.urandom
 
 
 def _usage(*, signing: bool, leaf: bool = False) -> x509.KeyUsage:

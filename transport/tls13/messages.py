@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from transport.tls13.alerts import AlertDescription, TlsError, illegal_parameter
-from transport.tls13.constants import HELLO_RETRY_RANDOM, TLS12, HandshakeType
+from transport.tls13.constants import HELLO_RETRY_RANDOM, TLS12, ExtensionType, HandshakeType
 from transport.tls13.wire import Reader, integers, vector
 
 MAX_EXTENSIONS: Final = 128
@@ -243,6 +243,9 @@ class NewSessionTicket:
         nonce, ticket = reader.vector(1), reader.vector(2, least=1)
         extensions = _parse_extensions(reader)
         reader.finish()
+        early_data = find(extensions, ExtensionType.EARLY_DATA)
+        if early_data is not None and len(early_data.data) != 4:  # max_early_data_size, section 4.2.10
+            raise reader.malformed("has early_data that is not a number")
         return NewSessionTicket(lifetime, age_add, nonce, ticket, extensions)
 
     def encode(self) -> bytes:
