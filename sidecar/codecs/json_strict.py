@@ -3,39 +3,24 @@
 A scanner that sees another value than the model server does is no scanner: of two members with one name one parser
 keeps the first, another the last; one accepts a lone surrogate, another replaces it. Such documents are refused.
 
-The quick way is msgspec, which refuses everything but repeated names and depth. That no name can hide is then proven:
-- Written anew, the tree gives the very bytes that came (SDKs write compactly): a repeated name would be missing.
-- Or, in a document of few and long strings, there are no quotes but those around the strings of the tree.
-- Else by counting: every member's name ends in a quote that is not escaped, followed by optional white space and a
-  colon, so a document holds at most as many members as it holds that sequence of bytes. If the parsed tree holds as
-  many names as that, none was dropped. If it holds fewer, a name was repeated or the sequence stands within a string;
-  the slow way, json.loads with a hook that sees every pair, tells which.
+jiter reads and refuses in one pass. What it refuses the standard library reads again, to say why in words of our own:
+jiter's quote the document. A number beyond a double's range passes: it is nobody's text, and a parser that cannot hold
+it refuses all of it.
 """
 
 import json
-import re
 from typing import Any, Final, NoReturn
 
 import msgspec
+from jiter import from_json
 
-MAX_DEPTH: Final = 64
-"""Levels of arrays and objects. Real prompts with tool schemas stay below 20."""
+MAX_DEPTH: Final = 201
+"""Levels of arrays and objects: jiter's bound. Real prompts with tool schemas stay below 20."""
 
 REFUSED: Final = (ValueError, msgspec.MsgspecError)
 """What msgspec raises for bytes that it does not read; before 0.20 its own errors were no ValueError."""
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
-
-# Both may count too much, never too little. The second leaves out a quote behind exactly one backslash, which is
-# escaped for certain: it is for documents within strings, where the first counts every name of those, too.
-_NAME_END: Final = re.compile(rb'"[ \t\r\n]*:')
-_NAME_END_UNESCAPED: Final = re.compile(rb'"(?:(?<!\\")|(?<=\\\\"))[ \t\r\n]*:')
-_LONG: Final = 16 * 1024
-"""Bytes of a document that is worth a look at its quotes alone."""
-_PER_STRING: Final = 512
-"""Bytes for each string of a document with few strings."""
-_decode: Final = msgspec.json.Decoder().decode
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class JsonError(Exception):
@@ -46,99 +31,53 @@ class AmbiguousJsonError(JsonError):
     """Well-formed, yet parsers would read it differently or give up: repeated names, too many levels."""
 
 
-def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
+def read_json(document: bytes) -> Json:
     """The value of `document`, which must be one JSON text (RFC 8259) in UTF-8 and nothing else.
 
     Raises `JsonError` for: bad syntax or UTF-8, a byte order mark, NaN or Infinity, a lone surrogate, two members of
-    one name in an object, bytes after the end, a number beyond a double's range, more than `max_depth` levels.
+    one name in an object, bytes after the end, an integer of more than 4,300 digits, more than `MAX_DEPTH` levels.
     """
     try:
-        value: Json = _decode(document)
-    except RecursionError:
-        raise AmbiguousJsonError(f"more than {max_depth} levels deep") from None
-    except REFUSED as error:
-        raise JsonError(_reason(error)) from None
-    names = _census(value, max_depth)
-    if not _has_no_more_than(names, value, document):
-        _read_slowly(document)
-    return value
+        # No cache: it would keep short strings of prompts beyond their request.
+        value: Json = from_json(document, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="none")
+    except ValueError:
+        pass
+    else:
+        return value
+    _read_slowly(document)
+    raise JsonError("a lone surrogate")
 
 
-def read_json_with_lone_surrogates(document: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
+def read_json_with_lone_surrogates(document: bytes) -> Json:
     """As `read_json`, but `\\ud83d` may stand alone: a streamed answer may cut an escaped pair in two."""
     try:
-        return read_json(document, max_depth=max_depth)
+        return read_json(document)
     except JsonError:
         if b"\\u" not in document:
             raise
-    value = _read_slowly(document)
-    _census(value, max_depth)
-    return value
-
-
-def _has_no_more_than(names: int, value: Json, document: bytes) -> bool:
-    if not names:
-        return True
-    if len(document) >= _LONG and _has_no_other_quote(value, document):
-        return True
-    is_spaced = document.find(b'": ', 0, 64) >= 0  # then writing it compactly is in vain
-    return (
-        (not is_spaced and _encode(value) == document)
-        or names == len(_NAME_END.findall(document))
-        or names == len(_NAME_END_UNESCAPED.findall(document))
-    )
-
-
-def _has_no_other_quote(root: Json, document: bytes) -> bool:
-    """Whether there are few strings, and no quote in `document` but those around them: then it holds no other string,
-    so no other name. Looks for quotes one by one, which passes over long texts ten times as fast as counting."""
-    strings, most = 0, len(document) // _PER_STRING
-    rest: list[Any] = [root]
-    while rest:
-        value = rest.pop()
-        if type(value) is dict:
-            strings += len(value)
-            rest += value.values()
-        elif type(value) is list:
-            rest += value
-        else:
-            strings += type(value) is str
-        if strings + len(rest) > most:
-            return False
-    at = -1
-    for _ in range(2 * strings):
-        at = document.find(b'"', at + 1)
-    return document.find(b'"', at + 1) < 0
-
-
-def _census(root: Json, max_depth: int) -> int:
-    """How many members all objects of the tree hold. Level by level, so depth costs no stack."""
-    names = depth = 0
-    level: list[Any] = [root] if type(root) is dict or type(root) is list else []
-    while level:
-        depth += 1
-        if depth > max_depth:
-            raise AmbiguousJsonError(f"more than {max_depth} levels deep")
-        below: list[Any] = []
-        for container in level:
-            if type(container) is dict:
-                names += len(container)
-                container = container.values()  # noqa: PLW2901  # its members from here on
-            for child in container:
-                if type(child) is dict or type(child) is list:
-                    below.append(child)  # noqa: PERF401  # a comprehension per container costs 0.5 us a document
-        level = below
-    return names
+    return _read_slowly(document)
 
 
 def _read_slowly(document: bytes) -> Json:
     try:
         value: Json = json.loads(document.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
-        raise AmbiguousJsonError("nested too deeply") from None
+        raise AmbiguousJsonError(f"more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
         raise JsonError(_reason(error)) from None
+    _refuse_depth(value)
     return value
+
+
+def _refuse_depth(root: Json) -> None:
+    """Level by level, so that depth costs no stack."""
+    depth = 0
+    level: list[Any] = [root]
+    while level := [child for child in level if isinstance(child, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise AmbiguousJsonError(f"more than {MAX_DEPTH} levels deep")
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
 
 
 def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -157,9 +96,7 @@ def _reason(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
             return f"not UTF-8 (byte {error.start})"
-        case msgspec.MsgspecError():
-            return str(error)
         case json.JSONDecodeError():
             return f"{error.msg} (character {error.pos})"
         case _:
-            return "a number is out of range"
+            return "an integer is too long"

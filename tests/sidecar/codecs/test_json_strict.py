@@ -90,7 +90,6 @@ def test_long_document_of_many_strings_is_read() -> None:
         b"NaN",
         b"[Infinity]",
         b"-Infinity",
-        b"1e999",
         b"\xef\xbb\xbf{}",
         b'"\xff"',
         b'"\xc0\x80"',
@@ -147,4 +146,4 @@ def test_halves_of_an_escaped_pair_are_read_where_they_may_stand() -> None:
     with pytest.raises(JsonError):
         read_json_with_lone_surrogates(b'{"a":"\\ud83d"')
     with pytest.raises(AmbiguousJsonError):
-        read_json_with_lone_surrogates(b"[" * 65 + b'"\\ud83d"' + b"]" * 65)
+        read_json_with_lone_surrogates(b"[" * (MAX_DEPTH + 1) + b'"\\ud83d"' + b"]" * (MAX_DEPTH + 1))
