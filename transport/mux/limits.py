@@ -18,8 +18,8 @@ class Limits:
     """Bytes queued on a stream above which its writer is asked to wait."""
     queue_low: int = 32 * 1024
     """Bytes queued below which it is told to go on."""
-    queue_max: int = 1024 * 1024
-    """Bytes that a writer who does not wait can queue on a stream; beyond it is a programming error."""
+    queue_max: int = 64 * 1024 * 1024
+    """Bytes that a writer who does not wait can queue on a stream: a body that was gathered is sent whole."""
     calm_burst: int = 4096
     """Frames of the kind that costs us work and the peer nothing (PING, RESET, tiny WINDOW, empty DATA) at once..."""
     calm_rate: float = 1024.0

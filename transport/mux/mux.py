@@ -118,7 +118,7 @@ class Mux:
             raise SaturatedError("this tunnel takes no further stream")
         block = header_block.encode(headers)
         self._last_stream = number = self._last_stream + 1
-        stream = self._streams[number] = Stream(number, self._limits.stream_window)
+        stream = self._streams[number] = Stream(number, self._limits)
         stream.end_queued = stream.end_sent = end
         self._control.append(frame(Type.OPEN, END if end else 0, number, block))
         return number
@@ -141,7 +141,7 @@ class Mux:
             stream.queued += len(data)
         stream.end_queued = end
         self._stand_in_line(stream)
-        stream.is_full = stream.queued > self._limits.queue_high
+        stream.is_full = stream.queued > stream.queue_high
         return not stream.is_full
 
     def consumed(self, number: int, count: int) -> None:
@@ -159,6 +159,31 @@ class Mux:
             self._control.append(frame(Type.WINDOW, 0, number, U32.pack(stream.returnable)))
             stream.returnable = 0
         self._forget_if_over(stream)
+
+    def queued(self, number: int) -> int:
+        """Bytes sent on a stream that still wait here."""
+        stream = self._streams.get(number)
+        return 0 if stream is None else stream.queued
+
+    def watermarks(self, number: int, high: int, low: int) -> None:
+        """Another `queue_high` and `queue_low` for one stream."""
+        stream = self._streams.get(number)
+        if stream is not None:
+            stream.queue_high, stream.queue_low = high, low
+
+    def close(self, number: int) -> None:
+        """Send what is queued and the end; drop whatever comes. The sink hears no more of this stream.
+
+        A peer that has not ended its side by then is told to stop: RESET with NO_ERROR.
+        """
+        stream = self._streams.get(number)
+        if stream is None or stream.closed:
+            return
+        stream.closed = stream.end_queued = True
+        self._give_back(stream.held)
+        stream.held = 0
+        self._stand_in_line(stream)
+        self._end_closed(stream)
 
     def reset(self, number: int, code: Code) -> None:
         """Drop a stream, in both directions, now."""
@@ -182,7 +207,10 @@ class Mux:
     # --- bytes out ---
 
     def take(self, room: int = MAX_RECORD) -> bytes:
-        """What goes into the next record, at most `room` bytes (a whole record's worth); empty: nothing for now."""
+        """What goes into the next record or records, at most `room` bytes; empty: nothing for now.
+
+        `room` is a multiple of MAX_RECORD. Full frames fill a record each, so none of them is cut in two.
+        """
         pieces: list[bytes | memoryview] = []
         control = self._control
         while control:
@@ -193,7 +221,7 @@ class Mux:
         while self._line and room > _LEAST_ROOM and self._error is None:
             stream = self._line[0]
             if not stream.gone:
-                count = min(room - HEADER.size, stream.queued, stream.send_credit, self._send_credit)
+                count = min(room - HEADER.size, MAX_PAYLOAD, stream.queued, stream.send_credit, self._send_credit)
                 if count == 0 and stream.queued and self._send_credit == 0:
                     break  # the whole tunnel waits for credit; who stands in line keeps the place
                 room -= HEADER.size + count
@@ -202,6 +230,7 @@ class Mux:
             stream.in_line = False
             if not stream.gone:
                 self._stand_in_line(stream)
+                self._end_closed(stream)
                 self._forget_if_over(stream)
         return b"".join(pieces)
 
@@ -222,9 +251,10 @@ class Mux:
                 break
             count -= len(piece)
             pieces.append(queue.popleft())
-        if stream.is_full and stream.queued <= self._limits.queue_low:
+        if stream.is_full and stream.queued <= stream.queue_low:
             stream.is_full = False
-            self._sink.stream_writable(stream.id)
+            if not stream.closed:
+                self._sink.stream_writable(stream.id)
 
     def _stand_in_line(self, stream: Stream) -> None:
         if stream.in_line or stream.end_sent:
@@ -288,8 +318,12 @@ class Mux:
                     self._receive_credit -= length
                     if stream.receive_credit < 0 or self._receive_credit < 0:
                         self._fail(Code.FLOW_CONTROL, "more data than the window allows")
-                    stream.held += length
                     stream.remote_ended = flags == END
+                    if stream.closed:
+                        self._give_back(length)
+                        self._forget_if_over(stream)
+                        continue
+                    stream.held += length
                     self._sink.stream_data(number, data[begin:at], ended=flags == END)
                     continue
             self._frame(kind, flags, number, data[begin:at], now)
@@ -310,7 +344,8 @@ class Mux:
                 stream = self._streams.get(number)
                 if stream is not None:
                     self._drop(stream)
-                    self._sink.stream_reset(number, Code(payload[0]))
+                    if not stream.closed:
+                        self._sink.stream_reset(number, Code(payload[0]))
             case Type.PING:
                 self._expect(flags in {0, ACK} and len(payload) == 8 and number == 0, "PING is malformed")
                 self._spend_calm(now)
@@ -340,7 +375,8 @@ class Mux:
             self._spend_calm(now)
             return
         stream.remote_ended = True
-        self._sink.stream_data(number, memoryview(b""), ended=True)
+        if not stream.closed:
+            self._sink.stream_data(number, memoryview(b""), ended=True)
         self._forget_if_over(stream)
 
     def _opened(self, flags: int, number: int, block: bytes, now: float) -> None:
@@ -353,7 +389,7 @@ class Mux:
             self._spend_calm(now)
             self._answer(frame(Type.RESET, 0, number, bytes([Code.REFUSED])))
             return
-        stream = self._streams[number] = Stream(number, self._limits.stream_window)
+        stream = self._streams[number] = Stream(number, self._limits)
         stream.remote_ended = flags == END
         self._sink.stream_opened(number, headers, ended=flags == END)
 
@@ -381,7 +417,8 @@ class Mux:
         if self._opens:
             for stream in [stream for number, stream in self._streams.items() if number > last]:
                 self._drop(stream)
-                self._sink.stream_reset(stream.id, Code.REFUSED)
+                if not stream.closed:
+                    self._sink.stream_reset(stream.id, Code.REFUSED)
         self._sink.going_away(Code(code))
 
     # --- bookkeeping ---
@@ -403,6 +440,12 @@ class Mux:
         stream.queued = 0
         self._give_back(stream.held)
         del self._streams[stream.id]
+
+    def _end_closed(self, stream: Stream) -> None:
+        """Stop a peer that would go on sending to nobody."""
+        if stream.closed and stream.end_sent and not stream.remote_ended and not stream.gone:
+            self._control.append(frame(Type.RESET, 0, stream.id, bytes([Code.NO_ERROR])))
+            self._drop(stream)
 
     def _forget_if_over(self, stream: Stream) -> None:
         if stream.remote_ended and stream.end_sent and not stream.held:

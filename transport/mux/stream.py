@@ -2,11 +2,14 @@
 
 from collections import deque
 
+from transport.mux.limits import Limits
+
 
 class Stream:
     """Owned by one `Mux`."""
 
     __slots__ = (
+        "closed",
         "end_queued",
         "end_sent",
         "gone",
@@ -15,6 +18,8 @@ class Stream:
         "in_line",
         "is_full",
         "queue",
+        "queue_high",
+        "queue_low",
         "queued",
         "receive_credit",
         "remote_ended",
@@ -22,10 +27,10 @@ class Stream:
         "send_credit",
     )
 
-    def __init__(self, stream: int, window: int) -> None:
+    def __init__(self, stream: int, limits: Limits) -> None:
         self.id = stream
-        self.send_credit = window
-        self.receive_credit = window
+        self.send_credit = self.receive_credit = limits.stream_window
+        self.queue_high, self.queue_low = limits.queue_high, limits.queue_low
         self.held = 0
         """Bytes told to the sink and not yet consumed."""
         self.returnable = 0
@@ -37,4 +42,6 @@ class Stream:
         self.end_sent = False
         self.remote_ended = False
         self.in_line = False
+        self.closed = False
+        """The user is done with it: what still comes is dropped."""
         self.gone = False

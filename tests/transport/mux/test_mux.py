@@ -60,6 +60,18 @@ def test_one_frame_fills_one_record() -> None:
     assert [len(ends.dialler.take()) for _ in range(4)] == [MAX_RECORD] * 3 + [0]
 
 
+def test_several_records_at_a_time_hold_one_frame_each() -> None:
+    ends = Ends()
+    stream = ends.dialler.open({})
+    ends.dialler.take()
+    ends.dialler.send(stream, bytes(4 * MAX_PAYLOAD))
+
+    chunk = ends.dialler.take(4 * MAX_RECORD)
+
+    assert len(chunk) == 4 * MAX_RECORD
+    assert {chunk[at : at + 1] for at in range(0, len(chunk), MAX_RECORD)} == {bytes([Type.DATA])}
+
+
 def test_credit_is_what_was_consumed_not_what_came() -> None:
     ends = Ends(SMALL)
     ends.asked.eager = False
@@ -150,6 +162,51 @@ def test_nothing_is_sent_after_the_end() -> None:
 
     with pytest.raises(ValueError, match="after the end"):
         ends.dialler.send(stream, b"more")
+
+
+def test_a_closed_stream_sends_what_is_queued_and_stops_the_peer() -> None:
+    ends = Ends(SMALL)
+    stream = ends.dialler.open({})
+    ends.settle()
+    ends.acceptor.send(stream, bytes(800))
+    ends.settle()
+    ends.asked.eager = False
+    ends.dialler.send(stream, b"goodbye")
+    ends.dialler.close(stream)
+    ends.dialler.close(stream)
+    ends.acceptor.send(stream, b"nobody listens")
+    ends.settle()
+
+    assert ends.asked.data[stream] == b"goodbye"
+    assert ends.asked.log[-2:] == [("data", stream, b"goodbye", True), ("reset", stream, Code.NO_ERROR)]
+    assert len(ends.asking.data[stream]) == 800
+    assert ends.dialler.streams == ends.acceptor.streams == 0
+
+
+def test_a_closed_stream_gives_its_bytes_back_unread() -> None:
+    ends = Ends(SMALL)
+    ends.asked.eager = False
+    for _ in range(10):
+        stream = ends.dialler.open({})
+        ends.dialler.send(stream, bytes(900), end=True)
+        ends.settle()
+        ends.acceptor.close(stream)
+        ends.settle()
+
+    assert ends.dialler.streams == ends.acceptor.streams == 0
+    assert ends.asking.resets == {}
+
+
+def test_watermarks_of_one_stream() -> None:
+    ends = Ends(SMALL)
+    stream = ends.dialler.open({})
+    ends.dialler.watermarks(stream, 10, 0)
+
+    assert not ends.dialler.send(stream, bytes(11))
+    assert ends.dialler.queued(stream) == 11
+    ends.settle()
+    assert ends.asking.writable == [stream]
+    assert ends.dialler.queued(stream) == ends.dialler.queued(99) == 0
 
 
 def test_what_is_sent_on_a_stream_that_is_gone_is_dropped() -> None:

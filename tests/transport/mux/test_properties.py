@@ -24,6 +24,7 @@ STEPS = st.lists(
         st.tuples(st.just("consume"), st.booleans(), st.integers(1, 8), st.integers(1, 900)),
         st.tuples(st.just("carry"), st.booleans(), st.integers(0, 2**16)),
         st.tuples(st.just("reset"), st.booleans(), st.integers(1, 8)),
+        st.tuples(st.just("close"), st.booleans(), st.integers(1, 8)),
         st.tuples(st.just("ping"), st.booleans()),
     ),
     max_size=60,
@@ -86,6 +87,10 @@ class Conversation:
 
     def reset(self, side: bool, stream: int) -> None:
         self.muxes[side].reset(stream, Code.CANCELLED)
+        self.dropped.add(stream)
+
+    def close(self, side: bool, stream: int) -> None:
+        self.muxes[side].close(stream)
         self.dropped.add(stream)
 
     def ping(self, side: bool) -> None:
