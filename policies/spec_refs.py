@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from policies.errors import Finding
+from policies.snapshot import Upstream
 from policies.spec import Document, DocumentKey, Kind, RouteSpec
 from policies.spec_yaml import Node
 from policies.tunnel import MESH, PeerConfig
@@ -41,6 +42,7 @@ def findings(
     found += _ambiguous(ours.values(), in_force)
     found += _misnamed(placed)
     found += _two_statics(ours, in_force)
+    found += _passed_on(ours, in_force)
     return found
 
 
@@ -65,6 +67,23 @@ def _two_statics(ours: Mapping[DocumentKey, Placed], in_force: Mapping[DocumentK
         if first.statics != body.statics:
             message = f"Peer {other!r} says another Noise static for the same workload"
             yield _finding(each, ("spec", "staticKey"), message, "say the same in both, or in none")
+
+
+def _passed_on(ours: Mapping[DocumentKey, Placed], in_force: Mapping[DocumentKey, Document]) -> Iterator[Finding]:
+    """Routes from a tunnel into a tunnel: two sidecars could send one request to each other for ever."""
+    documents = {**in_force, **{key: each.document for key, each in ours.items()}}
+    for (kind, name), document in documents.items():
+        body = document.body
+        if not isinstance(body, RouteSpec) or not body.inbound:
+            continue
+        key = (Kind.UPSTREAM, body.upstream)
+        target = documents[key].body if key in documents else None
+        if isinstance(target, Upstream) and target.peer:
+            message = f"Route {name!r} leads from the tunnel of a peer into that of {target.peer!r}"
+            blamed = ours.get((kind, name)) or ours.get(key)
+            if blamed is not None:
+                field = "upstream" if blamed.document.kind is Kind.ROUTE else "peer"
+                yield _finding(blamed, ("spec", field), message, "name an Upstream that is reached directly")
 
 
 def _dangling(each: Placed, everything: AbstractSet[DocumentKey]) -> Iterator[Finding]:

@@ -92,8 +92,10 @@ class Plan:
 class Planner:
     """Draws up plans. Raises nothing: what cannot go anywhere becomes a refusal."""
 
-    def __init__(self, dialects: Dialects, pool: Callable[[Upstream], UpstreamPool]) -> None:
+    def __init__(self, dialects: Dialects, pool: Callable[[Upstream], UpstreamPool], inbound: str = "") -> None:
+        """`inbound`: name of the Peer through whose tunnel requests come; empty: from the application beside us."""
         self._dialects = dialects
+        self._inbound = inbound
         self._pool = pool
         self._nowhere = Plan(None, dialects.choose("", "", {}), None)
 
@@ -108,10 +110,10 @@ class Planner:
         if head is NO_HEAD:
             return self._nowhere
         values = head.values()
-        route = snapshot.route(head.path, values) if snapshot is not None else None
+        route = snapshot.route(head.path, values, self._inbound) if snapshot is not None else None
         if snapshot is None or route is None:
             dialect = self._dialects.choose(head.method, head.path, values)
-            return Plan(snapshot, dialect, _unrouted(head.path, values, snapshot))
+            return Plan(snapshot, dialect, self._unrouted(head.path, values, snapshot))
         pool = self._pool(route.upstream)
         path = pool.base_path + _path_below(head.path, route)
         dialect = self._dialects.choose(head.method, path, values)
@@ -132,18 +134,18 @@ class Planner:
         plan.head = _head_for_upstream(head, pool, path, dropped | {b"tracestate"})
         return plan
 
+    def for_peer(self, inbound: str) -> "Planner":
+        """One for requests that come through the tunnel of this Peer."""
+        return Planner(self._dialects, self._pool, inbound)
 
-def _unrouted(path: str, values: Mapping[str, str], snapshot: PolicySnapshot | None) -> Refusal:
-    if snapshot is None:
-        return NO_POLICY
-    for route in snapshot.blocked:
-        if (
-            not route.inbound
-            and path_under(path, route.prefix)
-            and all(values.get(k) == v for k, v in route.headers.items())
-        ):
-            return blocked_route(route.name)
-    return no_route([route.prefix for route in snapshot.routes if not route.inbound])
+    def _unrouted(self, path: str, values: Mapping[str, str], snapshot: PolicySnapshot | None) -> Refusal:
+        if snapshot is None:
+            return NO_POLICY
+        ours = [route for route in snapshot.blocked if route.inbound == self._inbound]
+        for route in ours:
+            if path_under(path, route.prefix) and all(values.get(k) == v for k, v in route.headers.items()):
+                return blocked_route(route.name)
+        return no_route([route.prefix for route in snapshot.routes if route.inbound == self._inbound])
 
 
 def _refusal(head: RequestHead, route: Route, dialect: Dialect, path: str) -> Refusal | None:

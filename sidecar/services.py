@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,3 +125,10 @@ class Services:
         """Whether connections are to be closed after their current exchange."""
         self.bodies = Allowance(limits.gathered_bodies)
         """For request bodies that are gathered."""
+
+    def for_peer(self, workload: str, inbound: str) -> "Services":
+        """The same for requests that `workload` sends through the tunnel of the Peer `inbound`."""
+        others = copy(self)
+        others.peer = workload
+        others.planner = self.planner.for_peer(inbound)
+        return others

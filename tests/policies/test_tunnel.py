@@ -173,3 +173,23 @@ def test_a_route_for_a_peer_that_is_not_there_is_refused() -> None:
             revision=1,
             source="file",
         )
+
+
+@pytest.mark.parametrize("given", ["route", "upstream"])
+def test_no_route_leads_from_a_tunnel_into_a_tunnel(given: str) -> None:
+    head = "apiVersion: aegis.mesh/v1\n"
+    upstream = head + "kind: Upstream\nmetadata: {name: far}\nspec: {url: http://llm.internal, peer: llm}\n"
+    route = head + "kind: Route\nmetadata: {name: in}\nspec: {prefix: /, upstream: far, airlock: none, inbound: llm}\n"
+    near = upstream.replace(", peer: llm", "")
+    (peer,) = read(PEER)
+    in_force = {
+        "route": {peer.key: peer, **{each.key: each for each in read(PEER, upstream)}},
+        "upstream": {peer.key: peer, **{each.key: each for each in read(PEER, near, route)}},
+    }[given]
+
+    with pytest.raises(SpecError) as raised:
+        load([Source("x.yaml", route if given == "route" else upstream)], in_force)
+
+    (finding,) = raised.value.findings
+    assert finding.field == ("spec.upstream" if given == "route" else "spec.peer")
+    assert "into that of 'llm'" in finding.message
