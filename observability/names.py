@@ -211,6 +211,11 @@ AUDIT_RECONNECTS: Final = Family(
 )
 AUDIT_EPOCHS: Final = Family("aegis_audit_epochs", Kind.COUNTER, "Epochs begun, by why.", ("reason",))
 AUDIT_OPENINGS: Final = Family("aegis_audit_openings", Kind.GAUGE, "Openings kept for auditors.")
+AUDIT_ORPHANED: Final = Family(
+    "aegis_audit_orphaned_leaves",
+    Kind.GAUGE,
+    "Leaves that workers left which no longer run, in the spool that is being shipped.",
+)
 
 # --- a ledger node ---
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+import grpc.aio
+
 from observability.exposition import render
 from observability.logs import set_level
 from observability.metrics import Registry
@@ -20,6 +22,7 @@ from policies.model import UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
+from sidecar.audit.adoption import Orphans
 from sidecar.audit.auditing import Auditing, spool_path
 from sidecar.audit.flusher import TrailLimits
 from sidecar.config import SidecarConfig
@@ -85,7 +88,10 @@ class Sidecar:
         data = config.data.expanduser()
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._policies = _policies(config, data, registry, compile_files, place, build)
-        self._auditing = Auditing(spool_path(data, place.index), registry, _trail_limits(config), build=build)
+        limits = _trail_limits(config)
+        self._auditing = Auditing(spool_path(data, place.index), registry, limits, build=build)
+        # One of the workers looks after what others left behind, when there were more of them.
+        self._orphans = Orphans(data, config.workers, registry, limits, build=build) if place.index == 0 else None
         self._draining = asyncio.Event()
         self._listener: Listener
         self._pools: UpstreamPools
@@ -200,15 +206,25 @@ class Sidecar:
     async def _audited(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
         """Closed after everything that writes leaves."""
         config = self._config
-        shipping = None
+        ships = config.ledger is not None and config.identity is not None
         if config.ledger is not None and config.identity is not None:
-            shipping = tasks.create_task(keep_shipping(str(config.ledger), config.identity, self._auditing.run))
+            auditing = tasks.create_task(keep_shipping(str(config.ledger), config.identity, self._ship))
+        else:
+            auditing = tasks.create_task(self._look_after_orphans(None))
         try:
             yield
         finally:
-            await self._auditing.close(AUDIT_CLOSE, shipping=shipping is not None)
-            if shipping is not None:
-                shipping.cancel()
+            await self._auditing.close(AUDIT_CLOSE, shipping=ships)
+            auditing.cancel()
+
+    async def _ship(self, channel: grpc.aio.Channel) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._auditing.run(channel))
+            tasks.create_task(self._look_after_orphans(channel))
+
+    async def _look_after_orphans(self, channel: grpc.aio.Channel | None) -> None:
+        if self._orphans is not None:
+            await self._orphans.run(channel)
 
     @asynccontextmanager
     async def _following_policies(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
