@@ -1,7 +1,8 @@
-"""The four subcommands, and what they have in common: options for trust, exit status, `--json`."""
+"""The subcommands, and what they have in common: options for trust, exit status, `--json`."""
 
 import click
 
+from commands.audit.erase import erase
 from commands.audit.fsck import fsck
 from commands.audit.prove import prove
 from commands.audit.show import show
@@ -16,5 +17,5 @@ def command() -> None:
     """
 
 
-for subcommand in (fsck, prove, show, verify):
+for subcommand in (erase, fsck, prove, show, verify):
     command.add_command(subcommand)

@@ -57,7 +57,7 @@ def prove(
         index, position, opening = _of_exchange(exchange, spool, as_json)
     assert index is not None  # noqa: S101 checked above
     at = index
-    proof, checkpoint = judge(as_json, _ADVICE, lambda: _prove(source, policy, at, position))
+    proof, checkpoint = judge(as_json, _ADVICE, lambda: prove_leaf(source, policy, at, position))
     path = out or Path(f"leaf-{index}.tlog-proof")
     written = {"proof": str(path)}
     _write(path, proof.encode())
@@ -71,9 +71,13 @@ def prove(
     answer(as_json, facts | written | {"leaf": leaf_facts(proof.extra)}, lines)
 
 
-def _prove(
+def prove_leaf(
     source: DirectorySource | HttpSource, policy: TrustPolicy | None, index: int, position: Position | None
 ) -> tuple[LogProof, Checkpoint]:
+    """The proof of the leaf at `index`, which brings the leaf along, and the checkpoint that it leads to.
+
+    `position`: whose leaf it must be. Raises LedgerError.
+    """
     note = source.fetch("checkpoint")
     checkpoint = policy.verify(note) if policy else parse_checkpoint(parse_note(note).text)
     reader = TreeReader(checkpoint.size, checkpoint.root, source.fetch)

@@ -25,6 +25,7 @@ from ledger.policy import parse_policy
 from ledger.proof import parse_proof
 from policies.model import ExchangeId, UnixNanos
 from sidecar.audit.leaves import Group, Openings
+from sidecar.audit.openings import find_openings
 from sidecar.audit.spool import SUFFIX, Placement, open_spool
 from sidecar.audit.statements import keep, keep_payloads, payloads_of
 from tests.controlplane.ledger.logs import packed
@@ -260,6 +261,64 @@ def test_exchange_that_cannot_be_proven_says_why(original: Path, tmp_path: Path)
         result = run("prove", "--exchange", exchange, "--spool", spool, "--log", original, "--out", tmp_path / "p")
         assert result.exit_code == 1
         assert complaint in result.stderr
+
+
+# --- erase ---
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_erased_opening_is_gone_and_its_leaf_still_stands(original: Path, tmp_path: Path, *, placed: bool) -> None:
+    spool = write_spool(tmp_path / "spool", seq=300, index=300 if placed else None)
+    proof = ("prove", 300, "--log", original, "--out", tmp_path / "p")
+
+    status, facts = report("erase", EXCHANGE, "--spool", spool, "--yes", "--log", original)
+
+    assert (status, facts["erased"]) == (0, 1)
+    (leaf,) = facts["leaves"]
+    assert (leaf["producer_id"], leaf["epoch"], leaf["seq"]) == (PRODUCER.hex(), 1, 300)
+    assert ("verified" in leaf) == placed
+    assert not placed or leaf["leaf"]["commitment"] == OPENING.commitment.hex()
+    assert not [file for file in spool.iterdir() if OPENING.salt in file.read_bytes()]
+    assert run(*proof).exit_code == 0
+    assert run("verify", tmp_path / "p", "--policy", original / "policy").exit_code == 0
+    again = run("erase", EXCHANGE, "--spool", spool, "--yes")
+    assert again.exit_code == 1
+    assert "no opening" in again.stderr
+
+
+def test_nothing_is_erased_before_the_question_is_answered(tmp_path: Path) -> None:
+    spool = write_spool(tmp_path / "spool", seq=300, index=300)
+    erase = [str(argument) for argument in ("erase", EXCHANGE, "--spool", spool)]
+
+    refused = CliRunner().invoke(command, erase, input="n\n")
+    assert refused.exit_code == 1
+    assert f"index 300 of {ORIGIN}" in refused.stderr
+    assert find_openings(spool, EXCHANGE)
+
+    confirmed = CliRunner().invoke(command, erase, input="y\n")
+    assert confirmed.exit_code == 0
+    assert "erased 1 opening" in confirmed.stdout
+    assert not find_openings(spool, EXCHANGE)
+
+
+def test_an_erased_leaf_that_does_not_stand_in_the_log_is_told(original: Path, tmp_path: Path) -> None:
+    spool = write_spool(tmp_path / "spool", seq=300, index=299)
+
+    result = run("erase", EXCHANGE, "--spool", spool, "--yes", "--log", original)
+
+    assert result.exit_code == 1
+    assert "another log" in result.stderr
+    assert "openings are erased" in result.stderr
+
+
+def test_erasing_needs_a_log_that_can_be_read_before_anything_is_erased(tmp_path: Path) -> None:
+    spool = write_spool(tmp_path / "spool", seq=300, index=300)
+
+    for where, log in ((spool, tmp_path / "none"), (tmp_path / "nowhere", None)):
+        options = ("--log", log) if log else ()
+        assert run("erase", EXCHANGE, "--spool", where, "--yes", *options).exit_code == 2
+
+    assert find_openings(spool, EXCHANGE)
 
 
 # --- show ---
