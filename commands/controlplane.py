@@ -28,11 +28,12 @@ def command(config: ControlPlaneConfig) -> None:
     from controlplane.app import CannotListenError
     from controlplane.identity.spiffe import IdentityError
     from controlplane.store.store import StoreError
+    from settings.key_files import KeyFileError
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(config))
-    except (IdentityError, StoreError, CannotListenError) as error:
+    except (IdentityError, KeyFileError, StoreError, CannotListenError) as error:
         raise click.ClickException(str(error)) from error
 
 

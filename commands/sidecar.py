@@ -43,9 +43,9 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     import uvloop
 
     from observability.otlp import ExporterMissingError
+    from settings.key_files import KeyFileError
     from sidecar.app import CannotListenError, Place
     from sidecar.audit.errors import SpoolError
-    from sidecar.key_files import KeyFileError
     from sidecar.workers import WorkersFailedError
 
     try:

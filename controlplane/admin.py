@@ -13,8 +13,8 @@ from controlplane import catalog
 from controlplane.catalog import Change, Proposal
 from controlplane.discovery.server import PolicyDiscovery
 from controlplane.discovery.session import printable
-from controlplane.identity.peer import peer_of
-from controlplane.identity.spiffe import IdentityError, Role, SpiffeId
+from controlplane.identity.spiffe import SpiffeId
+from controlplane.operators import Codes, Method, for_operators
 from controlplane.security.traps import TrapKeeper
 from controlplane.status import node_status
 from controlplane.store.store import Action, ConflictError, NoSuchRevisionError, Origin, PolicyStore, StoreError
@@ -36,20 +36,12 @@ _ACTIONS: Final = {
     Action.REMOVED: pb.Change.REMOVED,
 }
 
-Method = Callable[[Any, SpiffeId], Awaitable[Any]]
-
-
-class NotAnOperatorError(Exception):
-    """The peer's certificate does not name an operator."""
-
 
 class RequestError(Exception):
     """The request cannot be meant as it was sent."""
 
 
-_CODES: Final = (
-    (IdentityError, grpc.StatusCode.UNAUTHENTICATED),
-    (NotAnOperatorError, grpc.StatusCode.PERMISSION_DENIED),
+_CODES: Final[Codes] = (
     (NoSuchRevisionError, grpc.StatusCode.NOT_FOUND),
     (ConflictError, grpc.StatusCode.ABORTED),
     (StoreError, grpc.StatusCode.UNAVAILABLE),
@@ -92,33 +84,7 @@ class PolicyAdmin:
             "Traps": (pb.TrapsRequest, pb.TrapsResponse, self._show_traps),
             "RotateTraps": (pb.RotateTrapsRequest, pb.TrapsResponse, self._rotate_traps),
         }
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    self._serve(method), request.FromString, response.SerializeToString
-                )
-                for name, (request, response, method) in methods.items()
-            },
-        )
-
-    def _serve(self, method: Method) -> Any:
-        async def serve(request: Any, call: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            try:
-                return await method(request, self._operator(call))
-            except tuple(kind for kind, _ in _CODES) as error:
-                code = next(code for kind, code in _CODES if isinstance(error, kind))
-                logger.warning("request refused", extra={"code": code.name, "reason": str(error)[:500]})
-                return await call.abort(code, str(error)[:2000])
-
-        return serve
-
-    def _operator(self, call: grpc.aio.ServicerContext[Any, Any]) -> SpiffeId:
-        peer = peer_of(call, self._trust_domain)
-        if peer.role is not Role.OPERATOR:
-            needed = f"spiffe://{self._trust_domain}/operator/..."
-            raise NotAnOperatorError(f"{peer} is not an operator; use a certificate for {needed}")
-        return peer
+        return for_operators(SERVICE, methods, self._trust_domain, _CODES)
 
     async def _validate(self, request: pb.ValidateRequest, _operator: SpiffeId) -> pb.ValidateResponse:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,9 +25,13 @@ from controlplane.publication import Publication
 from controlplane.security.probes import Probes
 from controlplane.security.traps import TrapKeeper
 from controlplane.store.store import PolicyStore
+from controlplane.tunnels.admin import TunnelAdmin
+from controlplane.tunnels.keeper import TunnelKeeper
+from controlplane.tunnels.vault import TunnelVault
 from observability.exposition import Merged
 from observability.metrics import Registry, Snapshot
 from settings import Address
+from settings.key_files import read_key, read_or_make_key
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +77,8 @@ async def serve(
     now: Callable[[], datetime],
     ready: Callable[[Ports], None],
 ) -> None:
-    """Run a control plane until `stop`, then drain. Raises IdentityError, StoreError or CannotListenError at the start.
+    """Run a control plane until `stop`, then drain. Raises IdentityError, KeyFileError, StoreError or
+    CannotListenError at the start.
 
     `ready` is called once everything listens.
     """
@@ -95,16 +101,18 @@ async def serve(
             max_streams=config.max_streams,
             probed=probes.heard,
         )
-        publication = Publication(store, discovery)
+        keeper = TunnelKeeper(TunnelVault(store, _tunnel_key(config)), now=lambda: now().timestamp(), random=os.urandom)
+        publication = Publication(store, discovery, keeper, now=lambda: now().timestamp())
         await publication.refresh()
         author = str(Identity.read(directory).spiffe_id)
         traps = TrapKeeper(
             store, probes, author, changed=publication.refresh, now=now, every=config.traps_follow_probes_every
         )
+        tunnels = TunnelAdmin(keeper, trust_domain, changed=publication.refresh, now=now)
         admin = PolicyAdmin(store, discovery, trust_domain, traps, changed=publication.refresh, now=now)
 
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers((discovery.handler(), admin.handler()))
+        server.add_generic_rpc_handlers((discovery.handler(), admin.handler(), tunnels.handler()))
         probe_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         probes = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(probes, probe_server)
@@ -128,6 +136,12 @@ async def serve(
             await discovery.drain(within=_STOP_GRACE)
             for task in work:
                 task.cancel()
+
+
+def _tunnel_key(config: ControlPlaneConfig) -> bytes:
+    if config.tunnel_key_file is not None:
+        return read_key(config.tunnel_key_file.expanduser())
+    return read_or_make_key(config.data.expanduser() / "tunnel.key")
 
 
 def _listening(address: Address, open_port: Callable[[str], int]) -> int:

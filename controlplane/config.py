@@ -19,6 +19,9 @@ class ControlPlaneConfig:
     """Directory of the policy store, unless `database` names another one."""
     database: str = ""
     """SQLAlchemy URL of the policy store; empty: SQLite in `data`."""
+    tunnel_key_file: Path | None = None
+    """File of 32 secret bytes, the same on every replica: keys of tunnels are sealed with it in the policy store. None:
+    one is made in `data`."""
     listen: Address = Address("127.0.0.1", 8443)
     """Where sidecars and operators connect: gRPC with mutual TLS."""
     health: Address = Address("127.0.0.1", 8444)

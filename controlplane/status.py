@@ -13,7 +13,7 @@ from policies import wire
 
 def node_status(node: Node, desired: Desired, now: datetime, elapsed: float, *, every_resource: bool) -> pb.NodeStatus:
     """The status at `now`, which is `elapsed` on the clock that `node` uses."""
-    session = node.session
+    session, desired = node.session, desired.of(str(node.peer))
     status = pb.NodeStatus(
         spiffe_id=str(node.peer), node_id=session.node_id, build=session.build, connected=node.connected
     )
@@ -38,7 +38,7 @@ def node_status(node: Node, desired: Desired, now: datetime, elapsed: float, *, 
 def _resource_status(type_url: str, name: str, wanted: DesiredType, held: HeldType) -> pb.ResourceStatus:
     resource, refusal = wanted.resources.get(name), held.refused.get(name)
     status = pb.ResourceStatus(
-        kind=str(wire.KINDS[type_url]),
+        kind=wire.name_of(type_url),
         name=name,
         desired_version=resource.version if resource is not None else "",
         applied_version=held.applied.get(name, ""),

@@ -21,6 +21,7 @@ from observability.telemetry import Telemetry
 from policies.model import UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
+from settings.key_files import read_key, read_or_make_key
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
 from sidecar.audit.adoption import Orphans
 from sidecar.audit.auditing import Auditing, spool_path
@@ -30,7 +31,6 @@ from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
 from sidecar.effects import LocalEffects
 from sidecar.inspection import Inspector
-from sidecar.key_files import read_key, read_or_make_key
 from sidecar.ledger_link import keep_shipping
 from sidecar.listener import ConnectionLimits, Listener
 from sidecar.lkg import LastKnownGoodFile

@@ -34,6 +34,7 @@ from sidecar.backoff import Backoff
 from sidecar.lkg import NONCE_BYTES, LastKnownGoodError, LastKnownGoodFile
 from sidecar.policy_state import PolicyState
 from sidecar.policy_stream import Ending, Reason, StreamTimes, converse
+from sidecar.tunnel_keys import TunnelView
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,11 @@ class PolicyClient:
         times: StreamTimes | None = None,
     ) -> None:
         self.current: PolicySnapshot | None = None
+        self.tunnels = TunnelView()
+        """Keys and peers of tunnels, in force together with `current`."""
+        self.on_tunnels: Callable[[TunnelView, TunnelView], None] = _nobody_listens
+        """Called with the former and the present view whenever it may differ; `directory.lost` says which tunnels must
+        be closed. On the event loop; must not block."""
         self.connected = False
         self._control_plane = control_plane
         self._state = state
@@ -180,7 +186,7 @@ class PolicyClient:
     async def take(self, delta: pb.Delta) -> pb.Ack:
         """Apply a Delta; its verdict."""
         ack: pb.Ack = await self._work(self._state.apply, delta, self._around.now())
-        kind = str(wire.KINDS.get(delta.type_url, names.OTHER))
+        kind = wire.name_of(delta.type_url) if delta.type_url in wire.ORDER else names.OTHER
         if ack.HasField("error_detail"):
             self._count_refusals(kind, ack)
         elif delta.last_of_type:
@@ -197,9 +203,9 @@ class PolicyClient:
         news = await self._work(self._state.confirm, heartbeat.in_force)
         self._in_force.update(heartbeat.in_force)
         lag: dict[Labels, float] = {
-            (str(wire.KINDS[url]),): max(0, revision - self._in_force.get(url, 0))
+            (wire.name_of(url),): max(0, revision - self._in_force.get(url, 0))
             for url, revision in heartbeat.revisions.items()
-            if url in wire.KINDS
+            if url in wire.ORDER
         }
         self._metrics.gauge(names.CONFIG_REVISION_LAG).replace(lag)
         if self._synced and not news:
@@ -228,6 +234,8 @@ class PolicyClient:
         self._published = self._state.generation, source
         self._source = source
         before, self.current = self.current, self._state.snapshot(source)
+        former, self.tunnels = self.tunnels, self._state.tunnels()
+        self.on_tunnels(former, self.tunnels)
         self._problems.pop("empty", None)
         if self.current is None:
             self._problems["empty"] = "there is no Route; push one with `aegis policy push`"
@@ -242,7 +250,7 @@ class PolicyClient:
 
     def _show(self) -> None:
         applied: dict[Labels, float] = {
-            (str(wire.KINDS[url]), name, version): 1.0
+            (wire.name_of(url), name, version): 1.0
             for url, versions in self._state.versions().items()
             for name, version in versions.items()
         }
@@ -334,6 +342,10 @@ class PolicyClient:
 
     async def _work(self, change: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._worker, change, *arguments)
+
+
+def _nobody_listens(_former: TunnelView, _present: TunnelView) -> None:
+    """No tunnels are run here."""
 
 
 def probed_primes(metrics: Registry) -> dict[int, int]:

@@ -4,8 +4,8 @@ Everything is replaced, nothing is changed in place: `apply` may run in a thread
 One call that changes something (`apply`, `confirm`, `expire`, `restore`) at a time.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aegispb.v1 import discovery_pb2 as pb
@@ -15,11 +15,13 @@ from google.rpc import code_pb2, status_pb2
 from policies import compile as policy_compile
 from policies import wire
 from policies.compile import Part
-from policies.errors import PolicyError, ReferenceMissingError
+from policies.errors import PolicyError, ReferenceMissingError, WireError
 from policies.model import UnixNanos
 from policies.snapshot import PolicySnapshot
 from policies.spec import DocumentKey, Kind, RouteSpec
 from policies.strict import stricter
+from sidecar import tunnel_keys
+from sidecar.tunnel_keys import HeldKey, TunnelView
 
 MAX_RESOURCES: Final = 4096
 """Resources of all types that a sidecar holds."""
@@ -32,7 +34,7 @@ _NANOS: Final = 1_000_000_000
 class Held:
     """One resource in force."""
 
-    resource: pb.Resource
+    resource: pb.Resource = field(repr=False)
     part: Part
     """What is enforced: the document's own part, or after its expiry what stands in for it."""
     received_at: UnixNanos
@@ -61,6 +63,8 @@ class PolicyState:
         self._held: Mapping[DocumentKey, Held] = {}
         self._unbuilt: Mapping[str, RouteSpec] = {}
         """New routes that were refused: what they match is blocked, see BlockedRoute."""
+        self._keys: Mapping[tuple[str, str], HeldKey] = {}
+        """(type_url, name) -> keys of tunnels in force."""
         self.revisions: Mapping[str, int] = {}
         """type_url -> revision in force."""
         self.generation = 0
@@ -68,10 +72,12 @@ class PolicyState:
 
     def versions(self) -> dict[str, dict[str, str]]:
         """type_url -> name -> version in force: what Hello tells. Expired ones are not in force."""
-        found: dict[str, dict[str, str]] = {url: {} for url in wire.KINDS}
+        found: dict[str, dict[str, str]] = {url: {} for url in wire.ORDER}
         for (kind, name), held in self._held.items():
             if not held.expired:
                 found[wire.TYPE_URLS[kind]][name] = held.resource.version
+        for (url, name), key in self._keys.items():
+            found[url][name] = key.resource.version
         return found
 
     def digests(self) -> dict[str, str]:
@@ -89,6 +95,11 @@ class PolicyState:
         )
         return snapshot if snapshot.routes or snapshot.blocked else None
 
+    def tunnels(self) -> TunnelView:
+        """Who we are to tunnels and who others are, with their keys."""
+        documents = [held.part.document for held in self._held.values() if not _is_gone(held)]
+        return tunnel_keys.view(self._keys, documents)
+
     def apply(self, delta: pb.Delta, now: UnixNanos) -> pb.Ack:
         """Take over what can be taken over; the verdict names the rest. Builds policies: keep it off the event loop."""
         ack = pb.Ack(type_url=delta.type_url, nonce=delta.nonce)
@@ -96,6 +107,8 @@ class PolicyState:
         if whole is not None:
             ack.error_detail.CopyFrom(status_pb2.Status(code=whole.code, message=whole.reason))
             return ack
+        if delta.type_url in wire.KEY_TYPES:
+            return self._apply_keys(delta, ack)
         kind = wire.KINDS[delta.type_url]
         held, unbuilt = dict(self._held), dict(self._unbuilt)
         for resource in delta.upserts:
@@ -105,15 +118,37 @@ class PolicyState:
                 rejected.why.CopyFrom(status_pb2.Status(code=refusal.code, message=refusal.reason))
                 predecessor = held.get((kind, resource.name))
                 rejected.in_force = predecessor.resource.version if predecessor and not predecessor.expired else ""
-        for name in _removals(delta, kind, held):
+        for name in _removals(delta, [name for other, name in held if other is kind]):
             held.pop((kind, name), None)
             if kind is Kind.ROUTE:
                 unbuilt.pop(name, None)
-        if ack.rejected:
-            ack.error_detail.code = ack.rejected[0].why.code
-            ack.error_detail.message = f"{len(ack.rejected)} of {len(delta.upserts)} refused"
+        _summarise(ack, delta)
         # From here exchanges can see the new state.
         self._held, self._unbuilt = held, unbuilt
+        self.revisions = {**self.revisions, delta.type_url: delta.revision}
+        self.generation += 1
+        return ack
+
+    def _apply_keys(self, delta: pb.Delta, ack: pb.Ack) -> pb.Ack:
+        """The same for keys of tunnels, which are no policies: nothing is compiled, and nothing expires."""
+        keys = dict(self._keys)
+        for resource in delta.upserts:
+            key = (delta.type_url, resource.name)
+            try:
+                read = tunnel_keys.read(delta.type_url, resource, keys)
+                if delta.type_url in wire.PERSONAL:
+                    # A sidecar is one workload: another name means that its certificate has another.
+                    keys = {other: each for other, each in keys.items() if other[0] != delta.type_url}
+                keys[key] = read
+            except WireError as error:
+                rejected = ack.rejected.add(name=resource.name, version=resource.version)
+                why = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error)[:_MAX_REASON])
+                rejected.why.CopyFrom(why)
+                rejected.in_force = keys[key].resource.version if key in keys else ""
+        for name in _removals(delta, [name for url, name in keys if url == delta.type_url]):
+            keys.pop((delta.type_url, name), None)
+        _summarise(ack, delta)
+        self._keys = keys
         self.revisions = {**self.revisions, delta.type_url: delta.revision}
         self.generation += 1
         return ack
@@ -146,18 +181,21 @@ class PolicyState:
             )
             for (kind, _), held in self._held.items()
         ]
+        entries += [
+            lkg_pb2.LastKnownGood.Entry(type_url=url, resource=key.resource) for (url, _), key in self._keys.items()
+        ]
         return lkg_pb2.LastKnownGood(entries=entries, revisions=dict(self.revisions))
 
     def restore(self, kept: lkg_pb2.LastKnownGood, now: UnixNanos) -> list[str]:
         """Take over what was kept, and say what this build refuses of it. Checks and builds everything anew."""
         refused: list[str] = []
-        for type_url in wire.KINDS:  # in the order of distribution: references are there before what refers
+        for type_url in wire.ORDER:  # in the order of distribution: references are there before what refers
             entries = [entry for entry in kept.entries if entry.type_url == type_url]
             for entry in entries:
                 received_at = UnixNanos(min(entry.received_at * 1_000_000, now))
                 delta = pb.Delta(type_url=type_url, upserts=[entry.resource], revision=kept.revisions.get(type_url, 0))
                 rejected = self.apply(delta, received_at).rejected
-                refused += [f"{wire.KINDS[type_url]} {each.name}: {each.why.message}" for each in rejected]
+                refused += [f"{wire.name_of(type_url)} {each.name}: {each.why.message}" for each in rejected]
         self.expire(now)
         return refused
 
@@ -208,7 +246,7 @@ def _is_gone(held: Held) -> bool:
 
 
 def _whole_refusal(delta: pb.Delta) -> _Refusal | None:
-    if delta.type_url not in wire.KINDS:
+    if delta.type_url not in wire.ORDER:
         return _Refusal(code_pb2.UNIMPLEMENTED, f"unknown type {delta.type_url[:200]!r}: this build is too old for it")
     names = [resource.name for resource in delta.upserts] + list(delta.removed)
     if len(set(names)) != len(names):
@@ -224,11 +262,18 @@ def _renew(key: DocumentKey, resource: pb.Resource, now: UnixNanos, held: dict[D
     return None
 
 
-def _removals(delta: pb.Delta, kind: Kind, held: Mapping[DocumentKey, Held]) -> list[str]:
+def _removals(delta: pb.Delta, held: Iterable[str]) -> list[str]:
+    """What of the names `held` of its type is to go."""
     if not delta.complete:
         return list(delta.removed)
     sent = {resource.name for resource in delta.upserts}
-    return [name for other, name in held if other is kind and name not in sent]
+    return [name for name in held if name not in sent]
+
+
+def _summarise(ack: pb.Ack, delta: pb.Delta) -> None:
+    if ack.rejected:
+        ack.error_detail.code = ack.rejected[0].why.code
+        ack.error_detail.message = f"{len(ack.rejected)} of {len(delta.upserts)} refused"
 
 
 def _code(error: PolicyError) -> int:

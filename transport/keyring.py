@@ -9,21 +9,18 @@ A private key is an immutable `bytes` of the Python heap and a key object of Ope
 wiped from here (docs/tunnels.md says what is claimed); `repr` never shows one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from transport.ech.config import EchConfigError, EchKey, encode_config_list, parse_config_list
 from transport.peers import STATIC_BYTES, SpiffeId, Statics
 
-PRIVATE_BYTES: Final = 32
-"""Of an X25519 private key (RFC 9180 section 7.1.2: Nsk of DHKEM(X25519))."""
 MAX_RETIRING: Final = 2
 """Keys that servers still accept after they were active (the current one and two old ones)."""
-CONFIG_IDS: Final = 256
-"""RFC 9849 section 4: config_id is one byte."""
-MAX_CONFIG: Final = 1024
-"""Bytes of one ECHConfig."""
 
 
 class KeyRingError(ValueError):
@@ -42,26 +39,41 @@ class KeyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EchKey:
-    """One ECH key pair."""
+class RingKey:
+    """One ECH key pair (X25519) and where it is in its life."""
 
-    config_id: int
-    """One byte, unique among the keys that live."""
-    config: bytes
-    """ECHConfig as RFC 9849 section 4 encodes it, version and length included. Public."""
-    private_key: bytes = field(repr=False)
-    """32 bytes, X25519."""
+    key: EchKey
     state: KeyState
     since: float
     """Seconds since 1970 at which it entered `state`."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.config_id < CONFIG_IDS:
-            raise KeyRingError(f"config_id {self.config_id} is not one byte")
-        if len(self.private_key) != PRIVATE_BYTES:
-            raise KeyRingError(f"an ECH private key has {PRIVATE_BYTES} bytes")
-        if not 4 < len(self.config) <= MAX_CONFIG:
-            raise KeyRingError(f"an ECHConfig has 5 to {MAX_CONFIG} bytes")
+        if not isinstance(self.key.private_key, X25519PrivateKey):
+            raise KeyRingError("the key ring holds X25519 keys only")
+        if not self.key.config.is_usable:
+            raise KeyRingError("no client would use this ECHConfig")
+
+    @property
+    def config_id(self) -> int:
+        """One byte, unique among the keys that live."""
+        return self.key.config.config_id
+
+    @property
+    def private_bytes(self) -> bytes:
+        """32 bytes, to be sealed or sent to the workload that needs them."""
+        assert isinstance(self.key.private_key, X25519PrivateKey)  # noqa: S101 construction looked
+        return self.key.private_key.private_bytes_raw()
+
+    @classmethod
+    def of(cls, config: bytes, private_key: bytes, state: KeyState, since: float) -> "RingKey":
+        """From an ECHConfig and the 32 bytes of its private key. Raises KeyRingError, and nothing else."""
+        try:
+            configs = parse_config_list(len(config).to_bytes(2) + config)
+            if len(configs) != 1:
+                raise KeyRingError("expected one ECHConfig of version 0xfe0d")
+            return cls(EchKey(configs[0], X25519PrivateKey.from_private_bytes(private_key)), state, since)
+        except (EchConfigError, ValueError, OverflowError) as error:
+            raise error if isinstance(error, KeyRingError) else KeyRingError("not an ECH key pair") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +81,9 @@ class EchKeyRing:
     """The ECH keys of an anonymity set. Construction raises KeyRingError unless exactly one key is active and no two
     have one config_id."""
 
-    keys: tuple[EchKey, ...]
+    keys: tuple[RingKey, ...]
     """In the order of their making, oldest first."""
-    _by_id: Mapping[int, EchKey] = field(init=False, repr=False, compare=False)
+    _by_id: Mapping[int, RingKey] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_id = {key.config_id: key for key in self.keys}
@@ -85,23 +97,23 @@ class EchKeyRing:
         object.__setattr__(self, "_by_id", by_id)
 
     @property
-    def active(self) -> EchKey:
+    def active(self) -> RingKey:
         """The one that clients use."""
         return next(key for key in self.keys if key.state is KeyState.ACTIVE)
 
     @property
-    def announced(self) -> EchKey | None:
+    def announced(self) -> RingKey | None:
         """The one that servers are being given."""
         return next((key for key in self.keys if key.state is KeyState.ANNOUNCED), None)
 
-    def accepting(self, config_id: int) -> EchKey | None:
+    def accepting(self, config_id: int) -> RingKey | None:
         """The key that a server tries for this config_id, in whatever state. There is no trial decryption."""
         return self._by_id.get(config_id)
 
     @property
     def client_configs(self) -> bytes:
         """The ECHConfigList for clients: the active one."""
-        return config_list([self.active.config])
+        return encode_config_list([self.active.key.config])
 
     @property
     def retry_configs(self) -> bytes:
@@ -111,11 +123,11 @@ class EchKeyRing:
     # --- the moves of a rotation ---
 
     @classmethod
-    def begin(cls, key: EchKey) -> "EchKeyRing":
+    def begin(cls, key: RingKey) -> "EchKeyRing":
         """The first ring: nobody has to be waited for, because no client has a config yet."""
         return cls((replace(key, state=KeyState.ACTIVE),))
 
-    def announce(self, key: EchKey) -> "EchKeyRing":
+    def announce(self, key: RingKey) -> "EchKeyRing":
         """Add a key that nobody uses yet. Raises KeyRingError if one is announced already."""
         return EchKeyRing((*self.keys, replace(key, state=KeyState.ANNOUNCED)))
 
@@ -136,7 +148,7 @@ class EchKeyRing:
         return EchKeyRing(tuple(key for key in self.keys if key.state is not KeyState.RETIRING or key.since > before))
 
 
-def _moved(key: EchKey, now: float) -> EchKey:
+def _moved(key: RingKey, now: float) -> RingKey:
     match key.state:
         case KeyState.ANNOUNCED:
             return replace(key, state=KeyState.ACTIVE, since=now)
@@ -144,22 +156,6 @@ def _moved(key: EchKey, now: float) -> EchKey:
             return replace(key, state=KeyState.RETIRING, since=now)
         case KeyState.RETIRING:
             return key
-
-
-def fresh_config_id(live: Iterable[EchKey], random_byte: Callable[[], int]) -> int:
-    """A config_id that no live key has, by rejection sampling: uniform among those that are free."""
-    taken = {key.config_id for key in live}
-    if len(taken) >= CONFIG_IDS:
-        raise KeyRingError("every config_id is taken")
-    while (candidate := random_byte() % CONFIG_IDS) in taken:
-        pass
-    return candidate
-
-
-def config_list(configs: Iterable[bytes]) -> bytes:
-    """ECHConfigList of RFC 9849 section 4: a 16-bit length, then the configs."""
-    body = b"".join(configs)
-    return len(body).to_bytes(2, "big") + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +166,19 @@ class NoiseStatic:
     private: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.public) != STATIC_BYTES or len(self.private) != PRIVATE_BYTES:
+        if len(self.public) != STATIC_BYTES or len(self.private) != STATIC_BYTES:
             raise KeyRingError(f"a Noise static has two keys of {STATIC_BYTES} bytes")
+        if X25519PrivateKey.from_private_bytes(self.private).public_key() != X25519PublicKey.from_public_bytes(
+            self.public
+        ):
+            raise KeyRingError("the two keys of a Noise static do not belong together")
+
+    @classmethod
+    def of(cls, private: bytes) -> "NoiseStatic":
+        """From 32 random bytes."""
+        if len(private) != STATIC_BYTES:
+            raise KeyRingError(f"a Noise static has {STATIC_BYTES} bytes")
+        return cls(X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw(), private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,8 @@ class TunnelKeys:
     """Everything private that one workload needs for its tunnels, at one moment. Immutable; a push makes another."""
 
     spiffe_id: SpiffeId
-    ech: EchKeyRing
+    ech: EchKeyRing | None
+    """None: it serves no peer, or the mesh has no ECH keys."""
     static: NoiseStatic
     """What it proves as initiator."""
     other_static: NoiseStatic | None = None

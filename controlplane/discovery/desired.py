@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aegispb.v1 import discovery_pb2 as pb
 
 from policies import wire
-from policies.spec import Kind
 
 MAX_FRAME: Final = 4 * 1024 * 1024
 """Bytes of resources in one Delta, well below the 16 MiB that both ends receive."""
@@ -22,7 +21,8 @@ class DesiredType:
 
     revision: int
     """When the type last changed."""
-    resources: Mapping[str, pb.Resource]
+    resources: Mapping[str, pb.Resource] = field(repr=False)
+    """Name -> resource. Private keys are in some."""
     ttl: float | None = None
     """Seconds: the shortest time to live among the resources."""
 
@@ -43,11 +43,22 @@ class Desired:
     """type_url -> resources, for every type, in the order of distribution."""
     since: float
     """When this became what is wanted; on the clock of the event loop."""
+    keys_epoch: int = 0
+    """Which keys of tunnels these are; 0: none. They change without a new revision."""
+    personal: Mapping[str, DesiredType] = field(default_factory=dict, repr=False)
+    """SPIFFE id -> the private keys of that workload. No stream sees them but its own, by `of`."""
 
     @classmethod
     def nothing(cls) -> "Desired":
         """Before anything was pushed."""
-        return cls(0, {wire.TYPE_URLS[kind]: DesiredType(0, {}) for kind in Kind}, 0.0)
+        return cls(0, {url: DesiredType(0, {}) for url in wire.ORDER}, 0.0)
+
+    def of(self, owner: str) -> "Desired":
+        """What the workload with this SPIFFE id should hold: everything that is for all, and its own keys."""
+        mine = self.personal.get(owner)
+        if mine is None:
+            return self
+        return replace(self, types={**self.types, wire.TUNNEL_KEYS: mine}, personal={})
 
     def revisions(self) -> dict[str, int]:
         """type_url -> revision of its last change."""
@@ -79,6 +90,8 @@ class Frames:
     def upserts(self, type_url: str, desired: DesiredType, names: Iterable[str], *, complete: bool = False) -> Frame:
         """The first of these names, as many as one frame holds. A complete frame is never split."""
         names = tuple(names)
+        if type_url in wire.PERSONAL:
+            return _upserts(type_url, desired, names, complete=complete)  # nobody else needs it, nothing keeps it
         key = ("upserts", type_url, desired, names, complete)
         return self._cached(key) or self._keep(key, _upserts(type_url, desired, names, complete=complete))
 

@@ -51,6 +51,8 @@ class DiscoveryTimes:
 @dataclass(slots=True, eq=False)
 class _Stream:
     session: Session
+    owner: str
+    """SPIFFE id of the sidecar."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is something to write, or the stream is to end."""
     frame: bytes | None = None
@@ -115,7 +117,7 @@ class PolicyDiscovery:
         self.desired = desired
         now = _now()
         for stream in self._streams:
-            stream.session.want(desired)
+            stream.session.want(desired.of(stream.owner))
             stream.look(now)
 
     async def run(self) -> None:
@@ -161,10 +163,10 @@ class PolicyDiscovery:
             session = await self._hello(call, peer)
         finally:
             self.waiting -= 1
-        stream = _Stream(session)
+        stream = _Stream(session, str(peer))
         self._streams.add(stream)
         # What happened while Welcome was written reached only the streams that stood.
-        session.want(self.desired)
+        session.want(self.desired.of(stream.owner))
         if self._draining:
             stream.end(grpc.StatusCode.OK, "draining")
         self.roster.join(peer, session, _now())
@@ -210,7 +212,8 @@ class PolicyDiscovery:
         if not isinstance(first, pb.Up) or first.WhichOneof("msg") != "hello":
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be Hello")
         try:
-            session = Session(first.hello, self.desired, self._frames, self._times.heartbeat_every, _now())
+            mine = self.desired.of(str(peer))
+            session = Session(first.hello, mine, self._frames, self._times.heartbeat_every, _now())
         except SidecarError as error:
             return await call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         for url in session.unknown_types:
@@ -250,7 +253,7 @@ class PolicyDiscovery:
 
     def _record(self, outcome: Outcome, session: Session, peer: SpiffeId) -> None:
         self._push_seconds.observe(outcome.seconds)
-        kind = str(wire.KINDS[outcome.type_url])
+        kind = wire.name_of(outcome.type_url)
         for name, refusal in outcome.refused:
             self._nacks.add((kind,))
             logger.warning(

@@ -27,6 +27,8 @@ VERDICT_WITHIN: Final = 300.0
 """Seconds that a sidecar may build policies."""
 MAX_NAMES: Final = 65_536
 """Names in all of a Hello: more is not one of our sidecars."""
+MAX_NAME: Final = 2100
+"""Characters of a name: a SPIFFE id is up to 2,048."""
 _MAX_REASON: Final = 1000
 """Characters kept of a reason."""
 _DEPENDENTS: Final = (wire.TYPE_URLS[Kind.UPSTREAM], wire.TYPE_URLS[Kind.ROUTE])
@@ -318,5 +320,5 @@ def _require_bounded(listed: Mapping[str, Mapping[str, str]]) -> None:
     """What Hello claims stays in memory as long as the stream lives."""
     if sum(map(len, listed.values())) > MAX_NAMES:
         raise SidecarError(f"Hello names more than {MAX_NAMES} resources")
-    if any(len(text) > 64 for versions in listed.values() for pair in versions.items() for text in pair):
-        raise SidecarError("Hello has a name or version of more than 64 characters")
+    if any(len(text) > MAX_NAME for versions in listed.values() for pair in versions.items() for text in pair):
+        raise SidecarError(f"Hello has a name or version of more than {MAX_NAME} characters")

@@ -50,3 +50,20 @@ CHANGES: Final = Table(
     Column("name", String(63), primary_key=True),
     Column("action", String(8), nullable=False, comment="created, changed or removed"),
 )
+
+TUNNEL_KEYS: Final = Table(
+    "tunnel_keys",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("epoch", BigInteger, nullable=False, comment="grows with every change"),
+    Column("sealed", LargeBinary, nullable=False, comment="see controlplane/tunnels/vault.py"),
+)
+
+TUNNEL_NODES: Final = Table(
+    "tunnel_nodes",
+    METADATA,
+    Column("spiffe_id", String(2100), primary_key=True),
+    Column("node_id", String(253), primary_key=True),
+    Column("epoch", BigInteger, nullable=False, comment="the latest that it has acknowledged"),
+    Column("last_seen", BigInteger, nullable=False, comment="Unix time in milliseconds"),
+)

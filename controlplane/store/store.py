@@ -87,9 +87,14 @@ class PolicyStore:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
-        with _failures_named(), engine.begin() as connection:
+        with failures_named(), engine.begin() as connection:
             _upgrade(connection)
         return cls(engine)
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for what is kept beside the policies."""
+        return self._engine
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -97,18 +102,18 @@ class PolicyStore:
 
     def newest(self) -> int:
         """Number of the newest revision; 0 before the first."""
-        with _failures_named(), self._reading.connect() as connection:
+        with failures_named(), self._reading.connect() as connection:
             return _newest(connection)
 
     def resources(self, revision: int) -> Resources:
         """All documents of a revision as they are distributed. Raises NoSuchRevisionError."""
-        with _failures_named(), self._reading.connect() as connection:
+        with failures_named(), self._reading.connect() as connection:
             return _resources(connection, revision)
 
     def last_changes(self, revision: int) -> dict[Kind, int]:
         """Kind -> the latest revision up to `revision` in which a document of it was created, changed or removed."""
         query = select(CHANGES.c.kind, func.max(CHANGES.c.revision)).where(CHANGES.c.revision <= revision)
-        with _failures_named(), self._reading.connect() as connection:
+        with failures_named(), self._reading.connect() as connection:
             return {Kind(kind): number for kind, number in connection.execute(query.group_by(CHANGES.c.kind))}
 
     def commit(self, resources: Resources, origin: Origin, *, base: int) -> RevisionRecord:
@@ -118,7 +123,7 @@ class PolicyStore:
         revision is made and the record has the number of `base` and no changes.
         """
         try:
-            with _failures_named(), self._engine.begin() as connection:
+            with failures_named(), self._engine.begin() as connection:
                 newest = _newest(connection)
                 if newest != base:
                     raise ConflictError(newest)
@@ -134,7 +139,7 @@ class PolicyStore:
     def history(self, limit: int) -> list[RevisionRecord]:
         """The latest revisions, newest first."""
         latest = select(REVISIONS).order_by(REVISIONS.c.number.desc()).limit(limit)
-        with _failures_named(), self._reading.connect() as connection:
+        with failures_named(), self._reading.connect() as connection:
             rows = connection.execute(latest).all()
             if not rows:
                 return []
@@ -250,7 +255,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _failures_named() -> Iterator[None]:
+def failures_named() -> Iterator[None]:
     """What the database cannot do, as a StoreError without the statement and its values."""
     try:
         yield

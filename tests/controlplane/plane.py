@@ -106,7 +106,7 @@ class Stream:
 
     async def hello(self, versions: dict[str, dict[str, str]] | None = None, node: str = "pod-1") -> pb.Welcome:
         known = versions or {}
-        types = [pb.TypeState(type_url=url, versions=known.get(url, {})) for url in wire.KINDS]
+        types = [pb.TypeState(type_url=url, versions=known.get(url, {})) for url in wire.ORDER]
         await self.send(hello=pb.Hello(node=pb.Node(id=node, build="test"), types=types))
         return (await self.read()).welcome
 

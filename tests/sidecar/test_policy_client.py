@@ -349,7 +349,7 @@ async def test_rule_7_unknown_type_is_refused_as_unimplemented(tmp_path: Path) -
 
     hello, answer = await spoken(tmp_path, WELCOME, pb.Down(delta=delta))
 
-    assert set(wire.KINDS) == {state.type_url for state in hello.hello.types}
+    assert set(wire.ORDER) == {state.type_url for state in hello.hello.types}
     assert (answer.ack.nonce, answer.ack.error_detail.code) == ("n1", 12)
 
 

@@ -1,6 +1,6 @@
 """The ECH key ring: never without an active key, never two keys of one config_id (control API, rule 12)."""
 
-import itertools
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,31 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from transport.keyring import (
-    CONFIG_IDS,
-    MAX_RETIRING,
-    EchKey,
-    EchKeyRing,
-    KeyRingError,
-    KeyState,
-    NoiseStatic,
-    TunnelKeys,
-    config_list,
-    fresh_config_id,
-)
+from transport.ech.config import EchKey, encode_config_list, generate_key
+from transport.keyring import MAX_RETIRING, EchKeyRing, KeyRingError, KeyState, NoiseStatic, RingKey, TunnelKeys
 from transport.peers import SpiffeId
 
-SECRET = bytes(range(100, 132))
+PAIRS = [generate_key("public.example", os.urandom) for _ in range(3)]
 
 
-def key(config_id: int, state: KeyState = KeyState.ANNOUNCED, since: float = 0.0) -> EchKey:
-    return EchKey(config_id, b"\xfe\x0d\x00\x01" + bytes([config_id]), SECRET, state, since)
+def key(config_id: int, state: KeyState = KeyState.ANNOUNCED, since: float = 0.0) -> RingKey:
+    pair = PAIRS[config_id % len(PAIRS)]
+    return RingKey(EchKey(replace(pair.config, config_id=config_id), pair.private_key), state, since)
+
+
+def free_id(ring: EchKeyRing) -> int:
+    return generate_key("public.example", os.urandom, live_ids=[each.config_id for each in ring.keys]).config.config_id
 
 
 def test_clients_are_told_of_the_active_key_only() -> None:
     ring = EchKeyRing.begin(key(1)).announce(key(2))
 
-    assert config_list([key(1).config]) == ring.client_configs == ring.retry_configs
+    assert encode_config_list([key(1).key.config]) == ring.client_configs == ring.retry_configs
     assert ring.active.config_id == 1
 
 
@@ -63,7 +58,7 @@ def test_old_keys_retire_and_the_active_one_never_does() -> None:
 
 
 @given(st.lists(st.builds(key, st.integers(0, 5), st.sampled_from(KeyState), st.floats(0, 9)), max_size=6))
-def test_no_ring_without_one_active_key_or_with_a_config_id_twice(keys: list[EchKey]) -> None:
+def test_no_ring_without_one_active_key_or_with_a_config_id_twice(keys: list[RingKey]) -> None:
     try:
         ring = EchKeyRing(tuple(keys))
     except KeyRingError:
@@ -83,7 +78,6 @@ class Rotating(RuleBasedStateMachine):
         super().__init__()
         self.ring = EchKeyRing.begin(key(0))
         self.now = 0.0
-        self.bytes = itertools.cycle(range(7))
 
     @rule(wait=st.floats(0, 100))
     def wait(self, wait: float) -> None:
@@ -92,9 +86,8 @@ class Rotating(RuleBasedStateMachine):
     @precondition(lambda self: self.ring.announced is None)
     @rule()
     def announce(self) -> None:
-        config_id = fresh_config_id(self.ring.keys, lambda: next(self.bytes))
         before = self.ring.client_configs
-        self.ring = self.ring.announce(key(config_id, since=self.now))
+        self.ring = self.ring.announce(key(free_id(self.ring), since=self.now))
         assert before == self.ring.client_configs, "announcing changed what clients use"
 
     @precondition(lambda self: self.ring.announced is not None)
@@ -131,32 +124,47 @@ class Rotating(RuleBasedStateMachine):
 TestRotating = Rotating.TestCase
 
 
-@given(st.sets(st.integers(0, 255), max_size=255), st.integers(0, 255))
-def test_a_fresh_config_id_is_free(taken: set[int], start: int) -> None:
-    drawn = itertools.count(start)
-
-    config_id = fresh_config_id([key(each) for each in taken], lambda: next(drawn) & 255)
-
-    assert config_id not in taken
-
-
-def test_when_every_config_id_is_taken_drawing_ends() -> None:
-    with pytest.raises(KeyRingError, match="taken"):
-        fresh_config_id([key(each) for each in range(CONFIG_IDS)], lambda: 0)
-
-
 def test_no_repr_shows_a_private_key() -> None:
-    ring = EchKeyRing.begin(key(1))
-    static = NoiseStatic(bytes(range(32)), SECRET)
-    keys = TunnelKeys(SpiffeId("spiffe://mesh/sidecar/a"), ring, static)
+    secret = os.urandom(32)
+    held = key(1)
+    static = NoiseStatic.of(secret)
+    keys = TunnelKeys(SpiffeId("spiffe://mesh/sidecar/a"), EchKeyRing.begin(held), static)
 
-    for shown in (repr(keys), str(keys), f"{ring!r}", f"{static}"):
-        assert repr(SECRET)[2:-1] not in shown
-        assert SECRET.hex() not in shown
+    for shown in (repr(keys), str(keys), f"{held!r}", f"{static}"):
+        for private in (secret, held.private_bytes):
+            assert repr(private)[2:-1] not in shown
+            assert private.hex() not in shown
 
 
-@pytest.mark.parametrize("private", [b"", bytes(31), bytes(33)])
-def test_errors_hold_no_key(private: bytes) -> None:
+def test_a_key_is_what_its_bytes_say() -> None:
+    held = key(7, KeyState.ACTIVE, 5.0)
+
+    assert held.key.config == RingKey.of(held.key.config.encode(), held.private_bytes, KeyState.ACTIVE, 5.0).key.config
+
+
+@pytest.mark.parametrize(
+    ("config", "private"),
+    [
+        (b"", bytes(32)),
+        (key(1).key.config.encode(), bytes(31)),
+        (key(1).key.config.encode(), os.urandom(32)),
+        (key(1).key.config.encode() * 2, key(1).private_bytes),
+        (bytes(70_000), key(1).private_bytes),
+    ],
+    ids=["no config", "short key", "another's key", "two configs", "too long"],
+)
+def test_what_is_no_key_pair_is_refused_without_showing_it(config: bytes, private: bytes) -> None:
     with pytest.raises(KeyRingError) as refused:
-        EchKey(1, bytes(10), private, KeyState.ACTIVE, 0.0)
-    assert repr(private) not in str(refused.value)
+        RingKey.of(config, private, KeyState.ACTIVE, 0.0)
+    assert private.hex() not in str(refused.value)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=40))
+def test_garbage_gives_our_error_only(config: bytes, private: bytes) -> None:
+    with pytest.raises(KeyRingError):
+        RingKey.of(config, private, KeyState.ACTIVE, 0.0)
+
+
+def test_halves_of_different_statics_are_refused() -> None:
+    with pytest.raises(KeyRingError, match="belong together"):
+        NoiseStatic(NoiseStatic.of(os.urandom(32)).public, os.urandom(32))

@@ -6,7 +6,7 @@ Keys of tunnels: what is distributed of them, what the control plane keeps, and 
 Three types of resources beside the policy documents of policy.proto, made by the control plane and never pushed:
 
   TunnelKeys  private; one resource per workload, named `tunnel/<SPIFFE id>`. The server MUST send it only on streams
-              whose certificate has that SPIFFE id. A sidecar MUST refuse one whose name is not its own.
+              whose certificate has that SPIFFE id. A sidecar holds one: another takes its place.
   MeshKeys    one resource, named `mesh`: what everybody may encrypt to, and what nobody may accept any more.
   Workload    one resource per workload, named by its SPIFFE id: its Noise statics, public.
 
