@@ -158,6 +158,8 @@ class ServerHandshake:
         if self._opened is not None:
             hello = self._opened.open_second(hello, body)
             message = handshake_message(HandshakeType.CLIENT_HELLO, hello.encode())
+        else:
+            open_first(hello, body, ())  # never decrypted now, but held to its form (RFC 9849 section 7)
         first, retried = self._first, self._retried
         if first is None or retried is None:
             raise RuntimeError("a second hello without a first")
