@@ -5,6 +5,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from transport.tls13.constants import HandshakeType
 from transport.tls13.events import ApplicationData, Event, HandshakeComplete
 from transport.tls13.flight import Flight, RecordedFlight
 from transport.tls13.key_schedule import Suite
-from transport.tls13.messages import handshake_message
+from transport.tls13.messages import (
+    ClientHello,
+    Extension,
+    Extensions,
+    ServerHello,
+    encode_extensions,
+    handshake_message,
+    parse_encrypted_extensions,
+)
 from transport.tls13.record import BufferPool, RecordReader, RecordWriter
 from transport.tls13.server import ServerHandshake
 
@@ -189,15 +198,15 @@ class Shake:
         self.server = ServerHandshake(server_config, self.server_flight, random)
 
     def run(self, alter: Mapping[HandshakeType, Alter] | None = None) -> tuple[HandshakeComplete, HandshakeComplete]:
-        """To the end of both, or to the first TlsError. `alter` is for the first message of each type."""
-        changes = dict(alter or {})
+        """To the end of both, or to the first TlsError. `alter` is for each message of its type, see `second`."""
+        changes = alter or {}
         self.client.start()
         done: dict[str, HandshakeComplete] = {}
         while len(done) < 2:
             turns = (self.client_flight, self.server, "server"), (self.server_flight, self.client, "client")
             for flight, receiver, name in turns:
                 for message in flight.take():
-                    change = changes.pop(HandshakeType(message[0]), None)
+                    change = changes.get(HandshakeType(message[0]))
                     changed = message if change is None else rebuilt(message, change)
                     if (complete := receiver.handle(changed[0], changed)) is not None:
                         done[name] = complete
@@ -207,6 +216,51 @@ class Shake:
 def rebuilt(message: bytes, change: Alter) -> bytes:
     """`message` with its body changed and its length right."""
     return handshake_message(HandshakeType(message[0]), change(message[4:]))
+
+
+def second(change: Alter) -> Alter:
+    """`change`, for the second message and those after it."""
+    seen: list[bytes] = []
+
+    def alter(body: bytes) -> bytes:
+        seen.append(body)
+        return body if len(seen) == 1 else change(body)
+
+    return alter
+
+
+def client_hello(**fields: Any) -> Alter:
+    """A ClientHello with other fields."""
+    return lambda body: replace(ClientHello.parse(body), **fields).encode()
+
+
+def server_hello(**fields: Any) -> Alter:
+    """A ServerHello, or HelloRetryRequest, with other fields."""
+    return lambda body: replace(ServerHello.parse(body), **fields).encode()
+
+
+def extension(kind: int, data: bytes | None, *, hello: type[ClientHello] | type[ServerHello] = ClientHello) -> Alter:
+    """A hello whose extension of type `kind` has `data`: changed in its place, added at the end, or removed (None)."""
+
+    def alter(body: bytes) -> bytes:
+        parsed = hello.parse(body)
+        return replace(parsed, extensions=with_extension(parsed.extensions, kind, data)).encode()
+
+    return alter
+
+
+def with_extension(extensions: Extensions, kind: int, data: bytes | None) -> Extensions:
+    """`extensions` with that one changed in its place, added at the end, or removed (None)."""
+    if data is None:
+        return tuple(entry for entry in extensions if entry.type != kind)
+    if any(entry.type == kind for entry in extensions):
+        return tuple(Extension(kind, data) if entry.type == kind else entry for entry in extensions)
+    return (*extensions, Extension(kind, data))
+
+
+def encrypted_extension(kind: int, data: bytes) -> Alter:
+    """EncryptedExtensions with that one changed or added."""
+    return lambda body: encode_extensions(with_extension(parse_encrypted_extensions(body), kind, data))
 
 
 def pump(one: Any, other: Any, *, cut: int | None = None) -> tuple[list[Event], list[Event]]:
