@@ -19,7 +19,7 @@ from sidecar.plugins.host import LoadedPlugin, PluginAction, PluginError, Plugin
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--call", "request", type=text_of, help="A request for one of their tasks, answered in the sandbox.")
-@click.option("--policy", is_flag=True, help="Print their templates as `registered` of a ProtocolPolicy.")
+@click.option("--policy", is_flag=True, help="Print them as `registered` of a ProtocolPolicy.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def plugins(folders: tuple[Path, ...], request: str | None, *, policy: bool, as_json: bool) -> None:
     """Read task plugins, say whether they fit together, and with --call run one in its sandbox."""
@@ -63,21 +63,25 @@ def _loaded(folders: tuple[Path, ...], faults: list[str]) -> list[LoadedPlugin]:
 
 
 def _policy(resolution: Resolution) -> str:
-    """YAML for a ProtocolPolicy. Tasks with code are not in it: the gateway answers them itself."""
+    """YAML for a ProtocolPolicy."""
     from policies import spec_yaml
 
-    tasks = [task for _, (_, task) in sorted(resolution.tasks.items()) if task.template]
+    tasks = [task for _, (_, task) in sorted(resolution.tasks.items())]
     registered = [
         {
             "prime": task.prime,
             "name": task.name,
             "kind": task.kind.value,
             "params": sorted(task.params),
-            "instruction": " ".join(task.template.replace("{context}", "CONTEXT").split()),
+            **({"code": True} if task.entry else {"instruction": _on_one_line(task.template)}),
         }
         for task in tasks
     ]
     return spec_yaml.dump({"registered": registered})
+
+
+def _on_one_line(template: str) -> str:
+    return " ".join(template.replace("{context}", "CONTEXT").split())
 
 
 def _called(request: str, loaded: list[LoadedPlugin], resolution: Resolution) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     from settings.key_files import KeyFileError
     from sidecar.app import CannotListenError, Place
     from sidecar.audit.errors import SpoolError
+    from sidecar.plugins.tasks import PluginsRefusedError
     from sidecar.workers import WorkersFailedError
 
     try:
@@ -54,7 +55,14 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
                 runner.run(_run(config, Place(max(worker, 0), worker_socket)))
             else:
                 runner.run(_run_workers(config))
-    except* (CannotListenError, KeyFileError, SpoolError, ExporterMissingError, WorkersFailedError) as errors:
+    except* (
+        CannotListenError,
+        KeyFileError,
+        SpoolError,
+        PluginsRefusedError,
+        ExporterMissingError,
+        WorkersFailedError,
+    ) as errors:
         raise click.ClickException("; ".join(str(error) for error in errors.exceptions)) from errors
 
 

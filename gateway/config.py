@@ -39,8 +39,8 @@ class GatewayConfig:
     token: Secret = field(default="", repr=False)
     """What callers must send as `x-aegis-token`; needed when `listen` is not a loopback address."""
     plugins_registered: bool = False
-    """Whether the sidecar's ProtocolPolicy registers the templates of plugins (`aegis protocol plugins --policy`):
-    needed where the route enforces the protocol."""
+    """Whether the sidecar's ProtocolPolicy registers the plugins (`aegis protocol plugins --policy`). Templates need it
+    where the route enforces the protocol; code runs in the sidecar then (its `--plugins`)."""
 
     def check(self) -> Iterable[Finding]:
         """The upstream must be a web address, and strangers must not be able to ask."""

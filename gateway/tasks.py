@@ -51,7 +51,7 @@ class Tasks:
         *,
         registered: bool = False,
     ) -> None:
-        """`registered`: the sidecar knows the templates of plugins, and is sent requests as they are."""
+        """`registered`: the sidecar knows the plugins, and is sent requests as they are."""
         self._model = model
         self._plugins = plugins
         self._cache = cache
@@ -89,7 +89,7 @@ class Tasks:
 
     async def _pieces(self, text: str, request: Request, headers: Mapping[str, str]) -> AsyncGenerator[str]:
         plugin = self._plugins.get(request.task)
-        if plugin is not None and plugin[1].entry:
+        if plugin is not None and plugin[1].entry and not self._registered:
             yield await self._answer(text, request, headers)
             return
         try:
@@ -102,7 +102,7 @@ class Tasks:
     async def _answer(self, text: str, request: Request, headers: Mapping[str, str]) -> str:
         plugin = self._plugins.get(request.task)
         try:
-            if plugin is not None and plugin[1].entry:
+            if plugin is not None and plugin[1].entry and not self._registered:
                 return await plugin[0].call(request.task, request.param, request.context)
             return await self._model.answer(self._asked(text, request), headers)
         except PluginError as error:

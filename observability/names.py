@@ -161,6 +161,9 @@ POLICY_FINDINGS: Final = Family(
     "What policies noticed beside identifiers: `protocol.honeypot`, `airlock.unissued_token`, ...",
     ("route", "finding"),
 )
+PLUGIN_ACTIONS: Final = Family(
+    "aegis_plugin_actions", Kind.COUNTER, "What task plugins did or had done to them.", ("plugin", "event")
+)
 CONNECTIONS: Final = Family("aegis_connections", Kind.COUNTER, "Client connections accepted.")
 CONNECTIONS_OPEN: Final = Family("aegis_connections_open", Kind.GAUGE, "Client connections that stand.")
 UPSTREAM_CONNECTIONS: Final = Family(

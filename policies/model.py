@@ -199,6 +199,8 @@ class ResultCode(int, Enum):
     AUDIT_UNAVAILABLE = 18
     """Policy says `audit: required` and the leaf could not be spooled."""
     INTERNAL = 19
+    DELEGATED = 20
+    """A task plugin answered in place of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,18 @@ class Decoy:
     effects: tuple[Effect, ...] = ()
 
 
-Verdict = Forward | Deny | Decoy
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """Let a task plugin on this machine answer; the model is never called and nothing leaves."""
+
+    task: int
+    param: int
+    context: str = field(repr=False)
+    """As the application sent it: the plugin can compute and do nothing else."""
+    effects: tuple[Effect, ...] = ()
+
+
+Verdict = Forward | Deny | Decoy | Delegate
 
 
 def identifiers(findings: Mapping[str, int]) -> int:

@@ -175,6 +175,7 @@ class RegisteredTaskModel(_Model):
     kind: TaskKind = Field(description="classification: answered by a code alone; generative: by a code and a text.")
     params: frozenset[StrictInt] = Field(description="Fibonacci params that the task takes.")
     instruction: StrictStr | None = Field(None, description="What the model is told of the task, on one line.")
+    code: StrictBool | None = Field(None, description="A plugin of the sidecar answers (`--plugins`), not the model.")
 
 
 class ProtocolModel(_Model):

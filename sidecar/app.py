@@ -37,6 +37,7 @@ from sidecar.lkg import LastKnownGoodFile
 from sidecar.memory import give_back_memory
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
+from sidecar.plugins.tasks import PluginTasks, plugin_hosts
 from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
 from sidecar.policy_file import Compile, PolicyFile
 from sidecar.policy_state import PolicyState
@@ -80,7 +81,8 @@ class Sidecar:
         place: Place,
         build: str,
     ) -> None:
-        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError or SpoolError."""
+        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError, SpoolError or
+        PluginsRefusedError."""
         self._config = config
         self._registry = registry
         self._telemetry = telemetry
@@ -92,6 +94,7 @@ class Sidecar:
         self._auditing = Auditing(spool_path(data, place.index), registry, limits, build=build)
         # One of the workers looks after what others left behind, when there were more of them.
         self._orphans = Orphans(data, config.workers, registry, limits, build=build) if place.index == 0 else None
+        self._plugin_hosts = plugin_hosts(config.plugins, registry)
         self._draining = asyncio.Event()
         self._listener: Listener
         self._pools: UpstreamPools
@@ -154,6 +157,7 @@ class Sidecar:
                 tasks, deadlines, self._telemetry, max_connections=config.max_upstream_connections
             )
             effects = LocalEffects(self._registry)
+            plugins = PluginTasks(self._plugin_hosts, tasks)
             services = Services(
                 snapshots=self._policies,
                 planner=Planner(Dialects(), pools.pool),
@@ -163,6 +167,7 @@ class Sidecar:
                 inspector=inspector,
                 limits=_limits(config),
                 peer=config.peer,
+                plugins=plugins,
                 clock=loop.time,
                 now=_now,
             )
@@ -186,6 +191,7 @@ class Sidecar:
                 listener.abort()
                 await asyncio.sleep(0)  # let the aborted exchanges write their leaves
                 pools.close()
+                await plugins.stop()
                 inspector.close()
                 for server in pages:
                     server.close()

@@ -49,6 +49,9 @@ class SidecarConfig:
     peer: str = "local"
     """Name under which the application beside this sidecar appears in policies and bans."""
 
+    plugins: tuple[Path, ...] = ()
+    """Folders of task plugins: their code answers, in jailed processes, what a ProtocolPolicy registers for it."""
+
     bans_redis: Secret = field(default="", repr=False)
     """redis://, rediss:// or unix:// URL over which sidecars and workers share bans; empty: each has its own."""
 

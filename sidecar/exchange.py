@@ -4,7 +4,7 @@
         │  head  ────▶ request_head   draw up its plan, or refuse it
         │  body  ────▶ request_body   gather it; where no policy reads it, stream it onward
         │        ────▶ request_end    show the prompt to the policies of its route
-        │              _decided       Forward · Deny · Decoy
+        │              _decided       Forward · Deny · Decoy · Delegate
         │              upstream_ready ──────────── the request, spliced ──────▶ │
         │              answer_head    how is this answer to be read?    ◀────── │
         │ ◀──answer─── answer_body    put back what was taken out       ◀────── │
@@ -21,7 +21,7 @@ import logging
 from functools import partial
 from typing import Final
 
-from policies.model import Decoy, Deny, Effect, Forward, ResultCode
+from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode
 from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
@@ -189,9 +189,22 @@ class ExchangeRun:
             case Deny():
                 self._refuse(Refusal(verdict.result, verdict.status, verdict.code, verdict.message))
             case Decoy():
-                self._deceive(inspected.content_type, inspected.body)
+                self._answer_here(inspected.content_type, inspected.body, ResultCode.DECOY)
+            case Delegate():
+                account.task = verdict.task
+                self._services.plugins.answer(verdict, self._plugin_answered)
 
-    def _deceive(self, content_type: str, body: bytes) -> None:
+    def _plugin_answered(self, answer: str | None) -> None:
+        """A plugin's answer is there, or None: it gave none."""
+        if self._over:
+            return
+        assert self._inspected is not None  # noqa: S101 it was asked for what was inspected
+        if answer is None or self._inspected.render is None:
+            self._refuse(refusals.NO_PLUGIN_ANSWER)
+            return
+        self._answer_here(*self._inspected.render(answer, self.id), ResultCode.DELEGATED)
+
+    def _answer_here(self, content_type: str, body: bytes, result: ResultCode) -> None:
         """Answer in place of the model, which is never called."""
         self._account.status = 200
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode("latin-1")
@@ -199,7 +212,7 @@ class ExchangeRun:
         self._delivery.body(body)
         self._delivery.end()
         self._deliver()
-        self._finish(ResultCode.DECOY)
+        self._finish(result)
 
     # --- the request goes out ---
 

@@ -7,11 +7,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from policies.model import (
     FORWARD_UNCHANGED,
     Decoy,
+    Delegate,
     Deny,
     Exchange,
     ExchangeId,
@@ -49,6 +51,8 @@ class Inspected(NamedTuple):
     """See `Forward.guards_answer`."""
     cited: CitedDocuments | None = None
     """What the answer needs to cite the prompt as it came."""
+    render: Callable[[str, ExchangeId], tuple[str, bytes]] | None = None
+    """Makes an answer of a text in place of the model's: content type and body. Only beside Delegate."""
 
 
 def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixNanos) -> Inspected:
@@ -78,6 +82,9 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
         case Decoy(text=text):
             content_type, false_answer = dialect.decoy(prompt, text, exchange)
             return Inspected(verdict, false_answer, content_type, model, stream, policies, findings)
+        case Delegate():
+            inspected = Inspected(verdict, b"", "", model, stream, policies, findings)
+            return inspected._replace(render=partial(dialect.decoy, prompt))
         case Deny():
             return Inspected(verdict, b"", "", model, stream, policies, findings)
 

@@ -4,11 +4,11 @@ Every method is called on the path of an exchange: it must not block, must not r
 microseconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from observability.record import ExchangeRecord
-from policies.model import DialectName, Effect, ExchangeId, ResultCode, UnixNanos
+from policies.model import Delegate, DialectName, Effect, ExchangeId, ResultCode, UnixNanos
 from policies.snapshot import PolicySnapshot
 
 
@@ -104,3 +104,10 @@ class Effects(Protocol):
 
     def banned(self, peer: str, now: UnixNanos) -> bool:
         """Whether this peer is refused for now."""
+
+
+class Plugins(Protocol):
+    """Task plugins on this machine."""
+
+    def answer(self, asked: Delegate, then: Callable[[str | None], None]) -> None:
+        """Calls `then` later with an answer that is valid for its task, or with None."""

@@ -58,6 +58,9 @@ NO_TUNNEL: Final = Refusal(
 NO_AUDIT: Final = Refusal(
     ResultCode.AUDIT_UNAVAILABLE, 503, "aegis_audit_unavailable", "an audit entry is demanded and cannot be kept", 5
 )
+NO_PLUGIN_ANSWER: Final = Refusal(
+    ResultCode.INVALID_ANSWER, 502, "aegis_plugin_failed", "the plugin for this task gave no valid answer"
+)
 OVERLOADED: Final = Refusal(
     ResultCode.TOO_LARGE, 503, "aegis_overloaded", "too many request bodies are held at this moment", 1
 )

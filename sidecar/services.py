@@ -9,7 +9,7 @@ from typing import Final
 from policies.model import ExchangeId, UnixNanos
 from sidecar.inspection import Inspector
 from sidecar.plan import Planner
-from sidecar.ports import AuditTrail, Effects, Snapshots, Telemetry
+from sidecar.ports import AuditTrail, Effects, Plugins, Snapshots, Telemetry
 
 _IDS_AT_ONCE: Final = 512
 _RANDOM_DIGITS: Final = 14
@@ -90,6 +90,7 @@ class Services:
         "now",
         "peer",
         "planner",
+        "plugins",
         "snapshots",
         "telemetry",
     )
@@ -105,11 +106,13 @@ class Services:
         inspector: Inspector,
         limits: Limits,
         peer: str,
+        plugins: Plugins,
         clock: Callable[[], float],
         now: Callable[[], UnixNanos],
     ) -> None:
         self.snapshots = snapshots
         self.planner = planner
+        self.plugins = plugins
         self.audit = audit
         self.telemetry = telemetry
         self.effects = effects

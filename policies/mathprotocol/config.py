@@ -70,6 +70,10 @@ class ProtocolConfig:
                 return each.kind
         return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
 
+    def is_code(self, task: int) -> bool:
+        """Whether a plugin's code answers this task."""
+        return any(each.code for each in self.registered if each.prime == task)
+
     def params_of(self, task: int) -> frozenset[int]:
         """The params that a task takes on this route."""
         for each in self.registered:

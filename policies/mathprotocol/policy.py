@@ -32,6 +32,7 @@ from policies.model import (
     ChannelKind,
     DeadLetter,
     Decoy,
+    Delegate,
     Deny,
     DialectName,
     Effect,
@@ -170,6 +171,8 @@ class ProtocolRun:
         self._kind = self._config.kind(request.task)
         if self._config.mode is ProtocolMode.MONITOR:
             return Forward(task=request.task)
+        if self._config.is_code(request.task):
+            return Delegate(request.task, request.param, context)
         edits = {segment.path: self._bounded(request, context)} if request.context else {}
         return Forward(edits, self._policy.prompt, task=request.task, guards_answer=True)
 

@@ -12,14 +12,16 @@ def system_prompt(config: ProtocolConfig) -> str | None:
 
 def _version_1(config: ProtocolConfig) -> str:
     param_names = {**EXTENDED_PARAM_NAMES, **PARAM_NAMES}
-    names = {**TASK_NAMES, **{each.prime: each.name for each in config.registered}}
+    taught = [each for each in config.registered if not each.code]
+    tasks = sorted(config.tasks | {each.prime for each in taught})
+    names = {**TASK_NAMES, **{each.prime: each.name for each in taught}}
     codes, texts = (
-        ", ".join(f"{task}={names[task]}" for task in sorted(config.served) if config.kind(task) is kind) or "none"
+        ", ".join(f"{task}={names[task]}" for task in tasks if config.kind(task) is kind) or "none"
         for kind in (Kind.CLASSIFICATION, Kind.GENERATIVE)
     )
-    used = config.params.union(*(each.params for each in config.registered))
+    used = config.params.union(*(each.params for each in taught))
     params = ", ".join(f"{p}={param_names[p]}" for p in sorted(used))
-    told = "".join(f"\nTASK {each.prime}: {each.instruction}" for each in config.registered if each.instruction)
+    told = "".join(f"\nTASK {each.prime}: {each.instruction}" for each in taught if each.instruction)
     return f"""You answer in MathProtocol and in nothing else.
 A request is TASK-PARAM or TASK-PARAM | CONTEXT.
 TASK answered by a code alone: {codes}.

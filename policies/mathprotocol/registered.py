@@ -23,6 +23,8 @@ class RegisteredTask:
     """Those that the task takes; one that is a canary elsewhere is an ordinary param of this task."""
     instruction: str = ""
     """What the model is told of the task, on one line, beside its name."""
+    code: bool = False
+    """Whether code of a plugin in the sidecar answers, and the model is never asked."""
 
     def __post_init__(self) -> None:
         free = sorted(PRIMES - V21_TASKS)
@@ -32,6 +34,7 @@ class RegisteredTask:
                 (self.prime not in free, f"prime: expected a prime without a task: {free}"),
                 (not _NAME.fullmatch(self.name), "name: expected 1 to 63 letters, digits and blanks"),
                 (not self.params or not self.params <= FIBONACCI, f"params: expected some of {sorted(FIBONACCI)}"),
+                (self.code and bool(self.instruction), "instruction: is for the model, and code answers this task"),
                 (not is_line, f"instruction: expected one line of at most {MAX_INSTRUCTION} characters"),
             )
         )

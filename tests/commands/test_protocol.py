@@ -170,6 +170,7 @@ def test_template_of_a_plugin_becomes_a_registered_task_of_a_policy(tmp_path: Pa
 
     assert yaml.safe_load(result.output) == {
         "registered": [
-            {"prime": 37, "name": "Rhyme", "kind": "generative", "params": [1, 2], "instruction": "Rhyme on CONTEXT"}
+            {"prime": 31, "name": "ProductSentiment", "kind": "classification", "params": [1, 13], "code": True},
+            {"prime": 37, "name": "Rhyme", "kind": "generative", "params": [1, 2], "instruction": "Rhyme on CONTEXT"},
         ]
     }

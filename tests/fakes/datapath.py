@@ -17,6 +17,8 @@ from sidecar.dialects.registry import Dialects
 from sidecar.inspection import Inspector
 from sidecar.listener import ConnectionLimits, Listener
 from sidecar.plan import Planner
+from sidecar.plugins.host import PluginHost
+from sidecar.plugins.tasks import PluginTasks
 from sidecar.ports import AuditEntry
 from sidecar.services import Limits, Services
 from sidecar.upstream_pools import UpstreamPools
@@ -154,6 +156,7 @@ async def running_datapath(
     limits: Limits | None = None,
     connections: ConnectionLimits | None = None,
     max_upstream_connections: int = 1000,
+    plugins: Mapping[int, PluginHost] | None = None,
 ) -> AsyncIterator[DataPath]:
     """A listener on a free loopback port of this event loop, with everything behind it."""
     loop = asyncio.get_running_loop()
@@ -163,6 +166,7 @@ async def running_datapath(
     deadlines = Deadlines(loop.time)
     async with asyncio.TaskGroup() as tasks:
         pools = UpstreamPools(tasks, deadlines, telemetry, max_connections=max_upstream_connections)
+        tasks_of_plugins = PluginTasks(plugins or {}, tasks)
         services = Services(
             snapshots=snapshots,
             planner=Planner(Dialects(), pools.pool),
@@ -172,6 +176,7 @@ async def running_datapath(
             inspector=inspector,
             limits=limits or Limits(),
             peer="test",
+            plugins=tasks_of_plugins,
             clock=loop.time,
             now=lambda: UnixNanos(time.time_ns()),
         )
@@ -187,6 +192,7 @@ async def running_datapath(
             listener.stop_accepting()
             listener.abort()
             pools.close()
+            await tasks_of_plugins.stop()
             inspector.close()
             await asyncio.sleep(0)
             wheel.cancel()

@@ -398,11 +398,13 @@ class RegisteredTask(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
     INSTRUCTION_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     prime: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """classification or generative."""
     instruction: _builtins.str
+    code: _builtins.bool
     @_builtins.property
     def params(self) -> Global___Numbers: ...
     def __init__(
@@ -413,11 +415,14 @@ class RegisteredTask(_message.Message):
         kind: _builtins.str | None = ...,
         params: Global___Numbers | None = ...,
         instruction: _builtins.str | None = ...,
+        code: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "code", b"code", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_instruction", b"_instruction", "_kind", b"_kind", "_name", b"_name", "_prime", b"_prime", "code", b"code", "instruction", b"instruction", "kind", b"kind", "name", b"name", "params", b"params", "prime", b"prime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
     _WhichOneofReturnType__instruction: _TypeAlias = _typing.Literal["instruction"]  # noqa: Y015
     _WhichOneofArgType__instruction: _TypeAlias = _typing.Literal["_instruction", b"_instruction"]  # noqa: Y015
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
@@ -426,6 +431,8 @@ class RegisteredTask(_message.Message):
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__prime: _TypeAlias = _typing.Literal["prime"]  # noqa: Y015
     _WhichOneofArgType__prime: _TypeAlias = _typing.Literal["_prime", b"_prime"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__instruction) -> _WhichOneofReturnType__instruction | None: ...
     @_typing.overload
