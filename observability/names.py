@@ -236,6 +236,33 @@ LEDGER_RETRIES: Final = Family(
 LEDGER_POOL: Final = Family("aegis_ledger_pool_leaves", Kind.GAUGE, "Leaves taken in and not yet being sequenced.")
 LEDGER_STREAMS: Final = Family("aegis_ledger_streams", Kind.GAUGE, "Producers that a stream speaks for.")
 
+# --- tunnels ---
+
+TUNNEL_HANDSHAKES: Final = Family(
+    "aegis_tunnel_handshakes",
+    Kind.COUNTER,
+    "Attempts at a tunnel by how they ended: ech, no_ech, or why not.",
+    ("role", "outcome"),
+)
+TUNNEL_HANDSHAKE_SECONDS: Final = Family(
+    "aegis_tunnel_handshake_seconds",
+    Kind.HISTOGRAM,
+    "From the first byte of a connection to a tunnel that stands, or to its failure.",
+    ("role",),
+    SECONDS,
+)
+TUNNELS_OPEN: Final = Family("aegis_tunnels_open", Kind.GAUGE, "Tunnels that stand.", ("role",))
+TUNNEL_ENDS: Final = Family(
+    "aegis_tunnel_ends", Kind.COUNTER, "Tunnels that stood, by why they ended.", ("role", "end")
+)
+TUNNEL_STREAMS: Final = Family("aegis_tunnel_streams", Kind.COUNTER, "Streams opened in tunnels.", ("role",))
+TUNNEL_DECISIONS: Final = Family(
+    "aegis_tunnel_decisions",
+    Kind.COUNTER,
+    "Whether a tunnel hides its service by ECH, and why; `refused`: there is no tunnel.",
+    ("mode", "reason"),
+)
+
 # --- the control API, rule 16 ---
 
 CONFIG_LAST_ACK: Final = Family(

@@ -48,6 +48,15 @@ class Refusal(StrEnum):
     NOT_ADMITTED = "not_admitted"
     """A proved static key that is unknown, revoked or not allowed for the service."""
     MIN_PQ = "min_pq"
+    STALE_ECH = "stale_ech"
+    """Its ECH key is not one of ours; it was told the current one, authenticated, and left to come back."""
+    REPLAY = "replay"
+    """Its first flight was seen before."""
+    FLOOD = "flood"
+    """Too many handshakes of its address, or of all."""
+    LATE = "late"
+    GONE = "gone"
+    """The connection ended before the handshake did."""
 
 
 class RefusedError(TunnelError):

@@ -186,7 +186,7 @@ def test_a_stale_ech_key_is_told_the_new_one() -> None:
     feed(accepting.connection, dialling.connection.data_to_send())
     with pytest.raises(RefusedError) as refused:
         accepting.advance()
-    assert refused.value.refusal in {Refusal.TLS, Refusal.NOT_A_TUNNEL}
+    assert refused.value.refusal is Refusal.STALE_ECH
 
 
 def test_an_acceptor_without_ech_has_securely_disabled_it() -> None:
@@ -270,6 +270,24 @@ def test_a_browser_gets_an_ordinary_handshake_and_nothing_else() -> None:
     assert caught.value.refusal is Refusal.NOT_A_TUNNEL
 
 
+def test_a_client_whose_ech_was_rejected_and_that_talks_on_gets_nothing() -> None:
+    """GREASE without a greeting: a browser that never had our key."""
+    mesh = Mesh()
+    accepting = mesh.accept()
+    browser = client.connect(ClientConfig(PUBLIC_NAME, PKI.trust, grease_ech=True), random=os.urandom, now=NOW)
+    feed(accepting.connection, browser.data_to_send())
+    assert accepting.advance() is None
+    feed(browser, accepting.connection.data_to_send())
+    assert isinstance(browser.next_event(), HandshakeComplete)
+    browser.send(b"GET / HTTP/1.1\r\n\r\n")
+    feed(accepting.connection, browser.data_to_send())
+
+    with pytest.raises(RefusedError) as caught:
+        accepting.advance()
+
+    assert caught.value.refusal is Refusal.NOT_A_TUNNEL
+
+
 def test_a_server_of_the_public_name_without_noise_is_no_peer() -> None:
     """A gateway with the fleet's ECH key and certificate that speaks TLS, but is not the workload."""
     mesh = Mesh()
@@ -307,6 +325,38 @@ def test_a_replayed_first_flight_gets_a_flight_and_no_tunnel() -> None:
     with pytest.raises(RefusedError) as caught:
         again.advance()
     assert caught.value.refusal is Refusal.TLS
+
+
+def test_a_replay_that_is_recognised_costs_no_flight() -> None:
+    mesh = Mesh()
+    seen: set[bytes] = set()
+
+    def is_replay(ephemeral: bytes) -> bool:
+        assert len(ephemeral) == 32
+        known = ephemeral in seen
+        seen.add(ephemeral)
+        return known
+
+    first = bytes(mesh.dial(min_pq=False).connection.data_to_send())
+    reception = mesh.reception(groups=(NamedGroup.SECP384R1,))
+    for _ in range(2):
+        accepting = Accepting(reception, random=os.urandom, is_replay=is_replay)
+        feed(accepting.connection, first)
+        assert accepting.advance() is None, "a HelloRetryRequest comes before Noise is looked at"
+        accepting.connection.data_to_send()
+    assert not seen
+
+    first = bytes(mesh.dial().connection.data_to_send())
+    for attempt in range(2):
+        accepting = Accepting(mesh.reception(), random=os.urandom, is_replay=is_replay)
+        feed(accepting.connection, first)
+        if attempt == 0:
+            assert accepting.advance() is None
+            continue
+        with pytest.raises(RefusedError) as caught:
+            accepting.advance()
+        assert caught.value.refusal is Refusal.REPLAY
+        assert len(accepting.connection.data_to_send()) < 20, "an alert and nothing else"
 
 
 @pytest.mark.parametrize("position", [5, 60, 200, -10])
