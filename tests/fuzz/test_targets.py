@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.ledger_seeds import ledger_seeds
+from tests.fuzz.tls_seeds import format_seeds, handshake_seeds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GOLDENS = ROOT / "tests" / "sidecar" / "dialects" / "goldens"
+OWN_SEEDS = {
+    "fuzz_ledger": ledger_seeds,
+    "fuzz_tls_formats": format_seeds,
+    "fuzz_tls_handshake": handshake_seeds,
+}
 SECONDS = int(os.environ.get("AEGIS_FUZZ_SECONDS", "20"))
 
 
@@ -41,9 +47,9 @@ def write_seeds(folder: Path, prefixes: range) -> None:
 @pytest.mark.parametrize("target", sorted(path.stem for path in HERE.glob("fuzz_*.py")))
 def test_fuzz_target_finds_nothing(target: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris is not installed: .ci/install-fuzz")
-    if target == "fuzz_ledger":
+    if target in OWN_SEEDS:
         (tmp_path / "seeds").mkdir()
-        for number, seed in enumerate(ledger_seeds()):
+        for number, seed in enumerate(OWN_SEEDS[target]()):
             (tmp_path / "seeds" / str(number)).write_bytes(seed)
     else:
         write_seeds(tmp_path / "seeds", range(8) if target == "fuzz_dialects" else range(0))

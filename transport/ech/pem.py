@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -83,7 +83,8 @@ def encode_public_pem(configs: Sequence[EchConfig]) -> bytes:
 def _private_key(block: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(block, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        # InternalError: a key of X448 that has not its length, as fuzzing found.
         raise EchConfigError("the private key is no PKCS#8 key that can be read") from None
     if isinstance(key, X25519PrivateKey):
         return key

@@ -102,6 +102,7 @@ LIST = encode_public_pem([KEY.config])
         (pkcs8(KEY.private_key) * 2 + LIST, "PRIVATE KEY"),
         (ENCRYPTED + LIST, "ENCRYPTED PRIVATE KEY"),
         (block("PRIVATE KEY", b"0") + LIST, "PKCS#8"),
+        (EXAMPLE.replace(b"K2Vu", b"K2Vv"), "PKCS#8"),  # X448 with 32 bytes
         (pkcs8(ed25519.Ed25519PrivateKey.generate()) + LIST, "neither"),
         (pkcs8(ec.generate_private_key(ec.SECP384R1())) + LIST, "neither"),
         (pkcs8(x25519.X25519PrivateKey.generate()) + LIST, "none of the configurations"),
