@@ -20,6 +20,7 @@ COMMANDS = {
         "Check, explain and try MathProtocol texts.",
     ),
     "controlplane": ("commands.controlplane", "Distributes policies to sidecars and keeps their history."),
+    "tunnel": ("commands.tunnel", "Makes, rotates, revokes and shows keys of tunnels, and tries one."),
     "policy": ("commands.policy", "Checks, compares, pushes and rolls back policies; shows who runs what."),
     "honeypot": ("commands.honeypot", "Show what attackers probe, and move the honeypot's traps."),
     "airlock": ("commands.airlock", "Find identifiers in text, as the airlock does."),

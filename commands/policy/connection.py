@@ -48,8 +48,8 @@ def server_options(function: Function) -> Function:
 
 
 @contextmanager
-def admin(server: Server) -> Iterator[Any]:
-    """The PolicyAdmin stub. Failures end the command with status 1 and what to do."""
+def admin(server: Server, stub: Callable[[Any], Any] | None = None) -> Iterator[Any]:
+    """The PolicyAdmin stub, or another one. Failures end the command with status 1 and what to do."""
     import grpc
     from aegispb.v1 import admin_pb2_grpc
 
@@ -68,7 +68,7 @@ def admin(server: Server) -> Iterator[Any]:
     credentials = grpc.ssl_channel_credentials(*files)
     with grpc.secure_channel(server.address, credentials, options) as channel:
         try:
-            yield _Deadline(admin_pb2_grpc.PolicyAdminStub(channel))
+            yield _Deadline((stub or admin_pb2_grpc.PolicyAdminStub)(channel))
         except grpc.RpcError as error:
             raise click.ClickException(_explained(error, server)) from None
 
@@ -92,7 +92,14 @@ def _explained(error: Any, server: Server) -> str:
                 f"no control plane answers at {server.address}, or it does not accept the certificate in "
                 f"{server.identity}; is it running, and are both of one CA? ({details})"
             )
-        case "PERMISSION_DENIED" | "UNAUTHENTICATED" | "ABORTED" | "NOT_FOUND" | "INVALID_ARGUMENT":
+        case (
+            "PERMISSION_DENIED"
+            | "UNAUTHENTICATED"
+            | "ABORTED"
+            | "NOT_FOUND"
+            | "INVALID_ARGUMENT"
+            | "FAILED_PRECONDITION"
+        ):
             return str(details)
         case "RESOURCE_EXHAUSTED":
             return f"the documents are too large for one push: {details}"
