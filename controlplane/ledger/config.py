@@ -36,7 +36,7 @@ class LedgerConfig:
     """Make a new log if `data` is empty. Never over anything that is there."""
     origin: str = ""
     """Identity of a new log, such as `forest.example/node-a`; empty: a random one. An existing log keeps its own."""
-    period: Seconds = 0.05
+    period: Seconds = 0.1
     """The least time between two checkpoints."""
     settle_every: Seconds = 5.0
     """How often tiles are made durable in their places; what was not is replayed after a crash."""

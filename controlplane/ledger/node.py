@@ -120,7 +120,7 @@ async def run(config: LedgerConfig, stop: asyncio.Event, ready: Callable[[Doors]
         partials = PartialTiles(storage, records, kept=config.kept_checkpoints)
         await partials.start(log.size)
         intake = Intake(records, max_leaves=config.max_pool_leaves, max_bytes=config.max_pool_bytes)
-        settling = Settling(log, every=config.settle_every, max_bytes=config.max_staged_bytes)
+        settling = Settling(log, partials, every=config.settle_every, max_bytes=config.max_staged_bytes)
         hearers = (partials.published, settling.published)
         sequencer = Sequencer(log, intake, records, hearers, metrics, period=config.period)
         await _serve(config, stop, ready, _Parts(storage, log, intake, records, sequencer, settling, metrics))

@@ -1,6 +1,6 @@
 """Removes partial tiles that nobody needs any more.
 
-A log writes a few partial tiles for every checkpoint; with a checkpoint every 50 ms they soon outweigh the log
+A log writes a few partial tiles for every checkpoint; with ten checkpoints a second they soon outweigh the log
 (tesseract#644: 146 GB of which 4.4 GB were the log). c2sp.org/tlog-tiles allows to delete a partial tile once the full
 one is there. Those that one of the last checkpoints needs stay, for readers that are just at it.
 """
@@ -17,8 +17,6 @@ from ledger.tiles import HEIGHT, WIDTH, Bundle, Resource, Tile, last_bundle, par
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS: Final = 64
-_NOTED_EVERY: Final = 256
-"""Checkpoints between two notes of how far this has come: as much is looked through again after a crash."""
 
 
 class Watermark(Protocol):
@@ -30,7 +28,7 @@ class Watermark(Protocol):
 
 
 class PartialTiles:
-    """The partial tiles that are there, and which of them may go. Used by one task."""
+    """The partial tiles that are there, and which of them may go. Belongs to one event loop."""
 
     def __init__(self, backend: Backend, watermark: Watermark, *, kept: int = KEPT_CHECKPOINTS) -> None:
         self._backend = backend
@@ -39,7 +37,6 @@ class PartialTiles:
         """Sizes of the last checkpoints, oldest first."""
         self._partial: dict[int, deque[Resource]] = {}
         """Tile level (-1: bundles) -> what is there, in the order in which it becomes full."""
-        self._since_noted = 0
 
     async def start(self, size: int) -> None:
         """Remove what earlier processes left behind in a log of `size` leaves. Raises StorageError."""
@@ -50,11 +47,18 @@ class PartialTiles:
             for key in sorted(await self._backend.keys(resource.path.rpartition("/")[0] + "/")):
                 self._add(key)
 
-    async def published(self, size: int) -> None:
-        """A checkpoint of this size is out. What cannot be deleted now is left for the next start."""
+    def published(self, size: int) -> None:
+        """A checkpoint of this size is out."""
         self._recent.append(size)
         for resource in _edge(size):
             self._add(resource.path)
+
+    async def collect(self) -> None:
+        """Remove what nobody needs any more. What cannot be deleted now is left for the next start.
+
+        Now and then, for many checkpoints at once: ext4 looks past every inode that was freed in the last seconds when
+        it makes a file, and four of them for every checkpoint made every file of the next ones dearer.
+        """
         if len(self._recent) < (self._recent.maxlen or 0):
             return
         oldest = self._recent[0]
@@ -62,16 +66,14 @@ class PartialTiles:
         for waiting in self._partial.values():
             while waiting and _full_at(waiting[0]) <= oldest:
                 gone.append(waiting.popleft().path)
+        if not gone:
+            return
         try:
-            if gone:
-                await self._backend.delete(gone)
+            await self._backend.delete(gone)
         except StorageError as error:
             logger.warning("partial tiles stay for now", extra={"reason": str(error)})
             return
-        self._since_noted += 1
-        if self._since_noted >= _NOTED_EVERY:
-            self._since_noted = 0
-            await self._watermark.set_collected(oldest)
+        await self._watermark.set_collected(oldest)
 
     def _add(self, path: str) -> None:
         try:

@@ -25,7 +25,7 @@ _LONGEST_WAIT: Final = 5.0
 """Seconds between two attempts at the same step."""
 
 
-Published = Callable[[int], Awaitable[None]]
+Published = Callable[[int], None]
 
 
 class Recorder(Protocol):
@@ -99,7 +99,7 @@ class Sequencer:
             self._intake.placed(one, recorded.placed.first_index, size)
         self._leaves.add((), len(entries))
         for hear in self._published:
-            await hear(size)
+            hear(size)
 
     async def _persist(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         wait = _FIRST_WAIT

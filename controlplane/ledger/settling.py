@@ -1,6 +1,6 @@
-"""Makes published growths durable in their places, for many of them at once: step 7 of the commit order.
+"""What is done for many growths at once, beside their making: step 7 of the commit order, and removing partial tiles.
 
-Until then their staging bundles are what keeps them. So this is about how much a start after a crash has to replay,
+Until step 7 staging bundles are what keeps growths. So this is about how much a start after a crash has to replay,
 and about disk space; not about whether an acknowledged leaf is safe.
 """
 
@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from controlplane.ledger.errors import StorageError
 from controlplane.ledger.log import Log
+from controlplane.ledger.partials import PartialTiles
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +18,15 @@ logger = logging.getLogger(__name__)
 class Settling:
     """One task beside the sequencer."""
 
-    def __init__(self, log: Log, *, every: float, max_bytes: int) -> None:
+    def __init__(self, log: Log, partials: PartialTiles, *, every: float, max_bytes: int) -> None:
         """`every` so many seconds, or as soon as the bundles have `max_bytes`."""
         self._log = log
+        self._partials = partials
         self._every = every
         self._max_bytes = max_bytes
         self._due = asyncio.Event()
 
-    async def published(self, _size: int) -> None:
+    def published(self, _size: int) -> None:
         """A growth is published."""
         if self._log.unsettled_bytes >= self._max_bytes:
             self._due.set()
@@ -44,3 +46,5 @@ class Settling:
             await self._log.settle()
         except StorageError as error:
             logger.warning("staging bundles stay for now", extra={"reason": str(error)})
+            return
+        await self._partials.collect()

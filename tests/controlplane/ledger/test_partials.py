@@ -27,7 +27,8 @@ async def grow(storage: MemoryStorage, partials: PartialTiles | None, *growths: 
         await log.append(*packed(numbered(log.size, count)))
         await log.publish()
         if partials:
-            await partials.published(log.size)
+            partials.published(log.size)
+            await partials.collect()
 
 
 def partial(storage: MemoryStorage) -> set[str]:
@@ -80,12 +81,32 @@ async def test_what_a_crashed_process_left_is_removed_at_the_start() -> None:
     check(storage, {})
 
 
-async def test_progress_is_noted_now_and_then() -> None:
+async def test_progress_is_noted_when_something_went() -> None:
     storage, memory = new_storage(), Memory()
 
     await grow(storage, PartialTiles(storage, memory, kept=1), *[1] * 300)
 
     assert memory.size == 256
+
+
+async def test_many_checkpoints_are_collected_at_once() -> None:
+    storage = new_storage()
+    partials = PartialTiles(storage, Memory(), kept=1)
+    log = await load(storage)
+    for _ in range(30):
+        await log.append(*packed(numbered(log.size, 100)))
+        await log.publish()
+        partials.published(log.size)
+    before = len(partial(storage))
+
+    await partials.collect()
+
+    assert before > 60
+    assert {key for key in partial(storage) if not key.startswith("tile/1/")} == {
+        *("tile/0/011.p/84", "tile/0/011.p/184"),
+        *("tile/entries/011.p/84", "tile/entries/011.p/184"),
+    }
+    check(storage, {})
 
 
 async def test_storage_that_cannot_delete_does_not_stop_the_log() -> None:

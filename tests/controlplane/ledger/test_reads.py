@@ -62,9 +62,11 @@ async def test_every_entry_can_be_read_and_proven_through_the_interface(tmp_path
 
 
 async def test_partial_tile_that_is_gone_is_cut_from_the_full_one(tmp_path: Path) -> None:
-    async with running(tmp_path / "data", kept_checkpoints=1) as node:
+    async with running(tmp_path / "data", kept_checkpoints=1, settle_every=0.01) as node:
         await fill(node, 100, 100, 100, 10)
-        assert not (tmp_path / "data/log/tile/0/000.p").exists()
+        async with asyncio.timeout(10):
+            while (tmp_path / "data/log/tile/0/000.p").exists():
+                await asyncio.sleep(0.005)
 
         status, _, hashes = await node.get("/tile/0/000.p/100")
         assert (status, len(hashes)) == (200, 3200)

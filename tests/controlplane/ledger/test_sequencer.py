@@ -98,10 +98,7 @@ async def running() -> AsyncIterator[Running]:
     log = await Log.load(storage, storage, FAST, lambda: now[0])
     intake, published = Intake(memory), list[int]()
 
-    async def note(size: int) -> None:
-        published.append(size)
-
-    sequencer = Sequencer(log, intake, memory, [note], metrics, period=0.05)
+    sequencer = Sequencer(log, intake, memory, [published.append], metrics, period=0.05)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(sequencer.run())
         yield Running(inner, storage, intake, sequencer, memory, metrics, task, published, now)

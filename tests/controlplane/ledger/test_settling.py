@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from controlplane.ledger.errors import LostWritesError
+from controlplane.ledger.partials import PartialTiles
 from controlplane.ledger.settling import Settling
 from tests.controlplane.ledger.logs import load, new_storage, numbered, packed
+from tests.controlplane.ledger.test_partials import Memory
 from tests.fakes.ledger_storage import FailingStorage, Failure, MemoryStorage
 
 pytestmark = pytest.mark.looptime
@@ -19,13 +21,13 @@ async def staged(storage: MemoryStorage) -> int:
 async def test_growths_are_settled_at_intervals_or_when_there_are_too_many_bytes() -> None:
     storage = new_storage()
     log = await load(storage)
-    settling = Settling(log, every=5, max_bytes=20_000)
+    settling = Settling(log, PartialTiles(storage, Memory()), every=5, max_bytes=20_000)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(settling.run())
         for count in (10, 10):
             await log.append(*packed(numbered(log.size, count)))
             await log.publish()
-            await settling.published(log.size)
+            settling.published(log.size)
         await asyncio.sleep(4.9)
         assert await staged(storage) == 2
         await asyncio.sleep(0.2)
@@ -33,7 +35,7 @@ async def test_growths_are_settled_at_intervals_or_when_there_are_too_many_bytes
 
         await log.append(*packed(numbered(log.size, 1000)))
         await log.publish()
-        await settling.published(log.size)
+        settling.published(log.size)
         await asyncio.sleep(0.1)
         assert await staged(storage) == 0
         task.cancel()
@@ -47,12 +49,28 @@ async def test_storage_that_cannot_settle_is_asked_again() -> None:
     await log.publish()
     storage.plan[len(storage.log)] = Failure.REFUSED
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(Settling(log, every=5, max_bytes=1000).run())
+        task = tasks.create_task(Settling(log, PartialTiles(storage, Memory()), every=5, max_bytes=1000).run())
         await asyncio.sleep(6)
         assert await staged(inner) == 1
         await asyncio.sleep(5)
         assert await staged(inner) == 0
         task.cancel()
+
+
+async def test_partial_tiles_that_are_full_go_with_the_settling() -> None:
+    storage = new_storage()
+    log = await load(storage)
+    partials = PartialTiles(storage, Memory(), kept=1)
+    settling = Settling(log, partials, every=5, max_bytes=10**9)
+    for count in (100, 300):
+        await log.append(*packed(numbered(log.size, count)))
+        await log.publish()
+        partials.published(log.size)
+    assert await storage.keys("tile/0/000.p/")
+
+    await settling.settle()
+
+    assert not await storage.keys("tile/0/000.p/")
 
 
 async def test_lost_writes_end_the_node() -> None:
@@ -66,6 +84,6 @@ async def test_lost_writes_end_the_node() -> None:
 
     storage.settle = lose  # type: ignore[method-assign] # a disk that dies
     with pytest.raises(LostWritesError):
-        await Settling(log, every=5, max_bytes=1000).run()
+        await Settling(log, PartialTiles(storage, Memory()), every=5, max_bytes=1000).run()
     with pytest.raises(LostWritesError):
         await log.append(*packed(numbered(10, 1)))
