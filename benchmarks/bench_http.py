@@ -98,6 +98,9 @@ def measure(it: Stage, options: argparse.Namespace) -> dict[str, list[Target]]:
             aegis_proxy(it, "aegis, pass-through, large", policy(slow, airlock=False), KEY),
             aegis_proxy(it, "aegis, full, large", policy(slow, airlock=True), KEY),
         ]
+        # The airlock remembers where it found nothing; a text that it never saw shows what it costs to look.
+        unseen = Target("aegis, full, large, unseen", big[-1].port, big[-1].process)
+        big.append(unseen)
         rounds(it, [(target, large) for target in big], options)
         groups["1 MB request"] = big
     return groups
@@ -152,6 +155,7 @@ def wrk(
                 'wrk.body=f:read("*a")',
                 "f:close()",
                 *lines,
+                *(_CHANGING if target.name.endswith("unseen") else ()),
             ]
         )
     )
@@ -177,6 +181,14 @@ def wrk(
     if count is None or rate is None or int(count[1]) == 0 or "Non-2xx" in out or "Socket errors" in out:
         return None
     return used / int(count[1]) * 1e6, float(rate[1]), _latency(out, "50%"), _latency(out, "99%")
+
+
+_CHANGING = (
+    'local middle,n=math.floor(#wrk.body/2),0; while wrk.body:sub(middle,middle)~="." do middle=middle+1 end',
+    "local front,back=wrk.body:sub(1,middle),wrk.body:sub(middle+1)",
+    'request=function() n=n+1; return wrk.format(nil,nil,nil,front..string.format(" %d",n)..back) end',
+)
+"""Lua for a body that is another one with every request: a number behind the full stop in its middle."""
 
 
 def _latency(out: str, which: str) -> float:
