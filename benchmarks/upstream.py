@@ -1,12 +1,13 @@
 """A model server for benchmarks that does nothing but its framing: a JSON answer once the request is whole, or SSE.
 
-    python benchmarks/upstream.py PORT [--answer FILE] [--events 100] [--every 0.005] [--event FILE]
+    python benchmarks/upstream.py PORT [--answer FILE | --echo] [--events 100] [--every 0.005] [--event FILE]
 
 nginx would be faster for short requests, but answers before it has read a long one, and cannot stream.
 """
 
 import argparse
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -22,11 +23,10 @@ SSE_HEAD = (
 class Connection(asyncio.Protocol):
     """Reads requests of known length, one at a time."""
 
-    def __init__(self, answer: bytes, event: bytes, events: int, every: float) -> None:
-        self.answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-            len(answer),
-            answer,
-        )
+    def __init__(self, answer: bytes, event: bytes, events: int, every: float, *, echoes: bool) -> None:
+        self.answer = framed(answer)
+        self.heard: list[bytes] | None = [] if echoes else None
+        """The body so far, if it is to be sent back."""
         self.event = b"%x\r\n%b\r\n" % (len(event), event)
         self.last = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
         self.events, self.every = events, every
@@ -48,12 +48,17 @@ class Connection(asyncio.Protocol):
             data, self.head = self.head[end:], b""
             self.streams = False
         self.left -= len(data)
+        if self.heard is not None:
+            self.heard.append(data)
         self.streams = self.streams or b'"stream": true' in data
         if self.left <= 0:
             self.left = -1
             if self.streams:
                 self.transport.write(SSE_HEAD)
                 self._stream(self.events)
+            elif self.heard is not None:
+                self.transport.write(framed(repeated(b"".join(self.heard))))
+                self.heard.clear()
             else:
                 self.transport.write(self.answer)
 
@@ -67,13 +72,28 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(self.every, self._stream, left - 1)
 
 
+def framed(answer: bytes) -> bytes:
+    """An answer with its head."""
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer)
+
+
+def repeated(request: bytes) -> bytes:
+    """A completion that says what the last message of a chat request said."""
+    message = {"role": "assistant", "content": json.loads(request)["messages"][-1]["content"]}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]}).encode()
+
+
 async def serve(options: argparse.Namespace) -> None:
     """Until killed."""
     answer = options.answer.read_bytes() if options.answer else b"{}"
     event = options.event.read_bytes() if options.event else b"data: {}\n\n"
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Connection(answer, event, options.events, options.every), "127.0.0.1", options.port, backlog=4096
+        lambda: Connection(answer, event, options.events, options.every, echoes=options.echo),
+        "127.0.0.1",
+        options.port,
+        backlog=4096,
     )
     async with server:
         await server.serve_forever()
@@ -83,6 +103,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--answer", type=Path)
+    parser.add_argument("--echo", action="store_true")
     parser.add_argument("--event", type=Path)
     parser.add_argument("--events", type=int, default=100)
     parser.add_argument("--every", type=float, default=0.005)

@@ -12,7 +12,7 @@ from policies.pipeline import PipelineRun
 from sidecar.answer_guard import AnswerGuard
 from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
 from sidecar.codecs.http1_head import UNTIL_CLOSE, AnswerHead
-from sidecar.dialects.dialect import AnswerRefusedError, Observed
+from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError, Observed
 from sidecar.inspection import Inspected
 from sidecar.plan import Plan
 from sidecar.reading import Reading
@@ -23,7 +23,7 @@ _NO_BODY_STATUSES: Final = frozenset({204, 304})
 class Answering:
     """Puts one answer into its delivery. One use: a model that is asked again gives another answer."""
 
-    __slots__ = ("_delivery", "_guard", "_head", "_holds_head", "_now", "_plan", "_policies", "_reading")
+    __slots__ = ("_delivery", "_guard", "_head", "_holds_head", "_now", "_plan", "_policies", "_reading", "is_away")
 
     def __init__(self, plan: Plan, delivery: Delivery, now: Callable[[], UnixNanos]) -> None:
         self._plan = plan
@@ -36,6 +36,8 @@ class Answering:
         """They read it, if they want to."""
         self._guard: AnswerGuard | None = None
         """Stands before an answer that must prove itself."""
+        self.is_away = False
+        """Whether a thread reads it: nothing of it may be looked at."""
         self._holds_head = False
         """Whether the head waits for what the answer turns out to be."""
 
@@ -76,15 +78,35 @@ class Answering:
         else:
             self._show(self._reading.feed(data))
 
-    def end(self) -> None:
-        """The answer is whole. Raises like `feed`."""
-        if self._reading is not None:
-            self._show(self._reading.close())
-            if self._guard is not None and not self._guard.saw_text:
-                # An answer without text (a tool call, a filtered choice) is judged as one whose text is empty.
-                judged = self._restore(Channel(ChannelKind.TEXT, 0), "", last=True)
-                if isinstance(judged, Deny):
-                    raise AnswerRefusedError(judged)
+    def waits_for_its_end(self, longest: int) -> bool:
+        """Whether all of it is read at its end and is longer than `longest` bytes. If so, `rest_or_reason` belongs into
+        a thread, and the answer `is_away` until that has returned."""
+        reading = self._reading
+        self.is_away = reading is not None and self._holds_head and reading.size > longest
+        return self.is_away
+
+    def rest(self) -> bytes:
+        """What is still to be shown now that the answer is whole. Raises like `feed`."""
+        if self._reading is None:
+            return b""
+        rest = self._reading.close()
+        if self._guard is not None and not self._guard.saw_text:
+            # An answer without text (a tool call, a filtered choice) is judged as one whose text is empty.
+            judged = self._restore(Channel(ChannelKind.TEXT, 0), "", last=True)
+            if isinstance(judged, Deny):
+                raise AnswerRefusedError(judged)
+        return rest
+
+    def rest_or_reason(self) -> bytes | AnswerRefusedError | MalformedAnswerError:
+        """The same, with the reason there is none as a value: errors that are raised in a thread are faults."""
+        try:
+            return self.rest()
+        except (AnswerRefusedError, MalformedAnswerError) as error:
+            return error
+
+    def end(self, rest: bytes) -> None:
+        """Nothing follows `rest`."""
+        self._show(rest)
         self._delivery.end()
 
     @property
@@ -100,12 +122,12 @@ class Answering:
     @property
     def observed(self) -> Observed | None:
         """What was seen in it; None if it passed unread."""
-        return self._reading.observed if self._reading is not None else None
+        return self._reading.observed if self._reading is not None and not self.is_away else None
 
     @property
     def findings(self) -> Mapping[str, int] | None:
         """What policies found in the prompt and in this answer; None: they did not read it."""
-        if self._policies is None or not self._policies.rewrites_answer:
+        if self._policies is None or self.is_away or not self._policies.rewrites_answer:
             return None
         return self._policies.findings()
 

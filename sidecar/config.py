@@ -69,7 +69,7 @@ class SidecarConfig:
     """Clients at one time, for each worker."""
     max_upstream_connections: Annotated[int, Range(1, 1_000_000)] = 4_096
     """To each upstream at one time, for each worker."""
-    inspect_inline: ByteSize = 128 * 1024
+    inspect_inline: ByteSize = 64 * 1024
     """Longest request body that is inspected on the event loop; longer ones go to a thread of their own."""
     max_held_bodies: ByteSize = 512 * 1024 * 1024
     """All request bodies that are held for inspection at one time, for each worker; beyond it: 503."""

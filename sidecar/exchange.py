@@ -87,6 +87,8 @@ class ExchangeRun:
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
         self._times_asked_again = 0
+        self._queued_at: float | None = None
+        """Since when it waits for the inspector's thread or is read by it; None: it does not."""
         self._stalled_at: float | None = None
         """Since when the client leaves its answer unread; None: it does not."""
 
@@ -165,8 +167,15 @@ class ExchangeRun:
         plan, services, started_at = self._plan, self._services, self._account.started_at
         if len(body) <= services.limits.inline_body:
             self._decided(inspect(body, plan, self.id, services.peer, started_at))
+        elif services.inspector.waiting >= services.limits.waiting_bodies:
+            self._refuse(refusals.CROWDED)
         else:
-            services.inspector.submit(partial(inspect, body, plan, self.id, services.peer, started_at), self._decided)
+            self._queued_at = services.clock()
+            work = partial(inspect, body, plan, self.id, services.peer, started_at)
+            services.inspector.submit(len(body), work, self._decided, self._is_wanted)
+
+    def _is_wanted(self) -> bool:
+        return not self._over
 
     def _decided(self, inspected: Inspected | None) -> None:
         """The verdict is there, or None: the inspection failed, and what was not inspected does not leave."""
@@ -288,12 +297,32 @@ class ExchangeRun:
             if data:
                 self._account.received(data)
                 answering.feed(data)
-            if ended:
-                answering.end()
+            if ended and answering.waits_for_its_end(self._services.limits.inline_body):
+                size = self._account.response_bytes
+                self._services.inspector.submit(size, answering.rest_or_reason, self._answer_came_back, self._is_wanted)
+            elif ended:
+                answering.end(answering.rest())
         except AnswerRefusedError as error:
             self._answer_refused(error.deny)
         except MalformedAnswerError as error:
             self._refuse(refusals.malformed_answer(error))
+
+    def _answer_came_back(self, rest: bytes | AnswerRefusedError | MalformedAnswerError | None) -> None:
+        """The inspector's thread has read a long answer, or failed to: None."""
+        answering = self._answering
+        if self._over or answering is None:
+            return
+        answering.is_away = False
+        match rest:
+            case bytes():
+                answering.end(rest)
+            case AnswerRefusedError(deny=deny):
+                self._answer_refused(deny)
+            case MalformedAnswerError():
+                self._refuse(refusals.malformed_answer(rest))
+            case None:
+                self._refuse(refusals.INTERNAL)
+        self.flush()
 
     def _answer_refused(self, deny: Deny) -> None:
         """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
@@ -388,6 +417,8 @@ class ExchangeRun:
             due, refusal = self._stalled_at + limits.stall_timeout, refusals.STALLED
         elif not self._sending.is_whole:
             due, refusal = self._moved_at + limits.body_timeout, refusals.BODY_TIMEOUT
+        elif self._queued_at is not None:
+            due, refusal = self._queued_at + limits.queue_timeout, refusals.CROWDED
         elif self._connection is not None:
             due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, refusals.UPSTREAM_IDLE
         else:

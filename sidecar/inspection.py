@@ -3,10 +3,7 @@
 A pure function of its arguments, so that it can run on the event loop or, for long bodies, on the inspector's thread.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -28,8 +25,6 @@ from sidecar.account import NOTHING_FOUND
 from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import MalformedBodyError
 from sidecar.plan import Plan
-
-logger = logging.getLogger(__name__)
 
 
 class Inspected(NamedTuple):
@@ -87,27 +82,3 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
             return inspected._replace(render=partial(dialect.decoy, prompt))
         case Deny():
             return Inspected(verdict, b"", "", model, stream, policies, findings)
-
-
-class Inspector:
-    """One thread for long bodies, so that the streams beside them do not stall."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inspector")
-
-    def submit(self, work: Callable[[], Inspected], then: Callable[[Inspected | None], None]) -> None:
-        """Calls `then` on the event loop with the result, or with None if `work` raised."""
-
-        def done(future: Future[Inspected]) -> None:
-            error = future.exception()
-            if error is not None:
-                logger.error("fault while inspecting a prompt", exc_info=error)
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(then, None if error is not None else future.result())
-
-        self._thread.submit(work).add_done_callback(done)
-
-    def close(self) -> None:
-        """Ends the thread; what waits is dropped."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,16 @@ from sidecar.dialects.dialect import Answer, Dialect, MalformedAnswerError, Rest
 class Reading:
     """One answer, fed as it arrives."""
 
-    __slots__ = ("_answer", "_ends_by_close", "_inflate", "_is_stream", "_knows_its_end", "observed", "rendered")
+    __slots__ = (
+        "_answer",
+        "_ends_by_close",
+        "_inflate",
+        "_is_stream",
+        "_knows_its_end",
+        "observed",
+        "rendered",
+        "size",
+    )
 
     def __init__(
         self,
@@ -31,6 +40,8 @@ class Reading:
         self._is_stream = head.is_stream
         self._ends_by_close = ends_by_close
         self._knows_its_end = dialect.name is not DialectName.GENERIC
+        self.size = 0
+        """Bytes of the answer so far, unpacked."""
         self._inflate: Inflate | None = None
         self.rendered = head.rendered
         """The head as it is passed on."""
@@ -48,6 +59,7 @@ class Reading:
                 data = self._inflate.feed(data)
             except InflateError as error:
                 raise MalformedAnswerError(str(error)) from None
+        self.size += len(data)
         return self._answer.feed(data)
 
     def close(self) -> bytes:

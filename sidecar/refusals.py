@@ -64,6 +64,9 @@ NO_PLUGIN_ANSWER: Final = Refusal(
 OVERLOADED: Final = Refusal(
     ResultCode.TOO_LARGE, 503, "aegis_overloaded", "too many request bodies are held at this moment", 1
 )
+CROWDED: Final = Refusal(
+    ResultCode.TOO_LARGE, 503, "aegis_overloaded", "too many long prompts wait for their inspection at this moment", 2
+)
 DEADLINE: Final = Refusal(
     ResultCode.DEADLINE, 504, "aegis_deadline", "the answer was not whole within the route's total_timeout"
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.model import ExchangeId, UnixNanos
-from sidecar.inspection import Inspector
+from sidecar.inspector import Inspector
 from sidecar.plan import Planner
 from sidecar.ports import AuditTrail, Effects, Plugins, Snapshots, Telemetry
 
@@ -23,8 +23,14 @@ class Limits:
     """Seconds between two pieces of a request body."""
     stall_timeout: float = 60.0
     """Seconds a client may leave its answer unread."""
-    inline_body: int = 128 * 1024
-    """Bytes of a body up to which it is inspected on the event loop; longer ones go to the inspector's thread."""
+    inline_body: int = 64 * 1024
+    """Bytes of a body up to which it is inspected, and of an answer up to which it is restored, on the event loop;
+    longer ones go to the inspector's thread. Packed with identifiers, this much takes some 10 ms."""
+    waiting_bodies: int = 256
+    """Prompts and answers that may wait for the inspector's thread before further prompts are refused. Answers never
+    are: they are asked for and paid for."""
+    queue_timeout: float = 30.0
+    """Seconds a request may wait for the inspector's thread and be read by it."""
     gathered_bodies: int = 512 * 1024 * 1024
     """Bytes of all request bodies that are held at one time; beyond it new ones are refused."""
 

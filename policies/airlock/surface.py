@@ -234,7 +234,7 @@ def sent(piece: str, before: str, cores: Mapping[str, Sequence[str]]) -> Surface
     """The one surface of `piece`, if it stands there as it was sent and everything around it is inert; None: look
     closer. `before` is the character before the piece."""
     found = WRITTEN.search(piece)
-    if found is None or cores.get(found[3]) != [found[1]]:
+    if found is None or cores.get(found[3]) != (found[1],):
         return None
     start, end = found.span()
     if (piece[start - 1] if start else before) in _DOUBLED:

@@ -14,7 +14,7 @@ from policies.pipeline import Pipeline
 from policies.snapshot import AuditMode, PolicySnapshot, Route, UnknownEndpoint, Upstream
 from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
-from sidecar.inspection import Inspector
+from sidecar.inspector import Inspector
 from sidecar.listener import ConnectionLimits, Listener
 from sidecar.plan import Planner
 from sidecar.plugins.host import PluginHost

@@ -125,3 +125,21 @@ class Pondering(Swapping):
         assert self.may_end.wait(10)
         self.has_ended.set()
         return FORWARD_UNCHANGED
+
+
+class Dwelling(Swapping):
+    """Takes its time over the answer; for answers long enough to be restored on a thread."""
+
+    name = "dwelling"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.may_end, self.has_ended = threading.Event(), threading.Event(), threading.Event()
+        self.on_thread = ""
+
+    def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
+        self.on_thread = threading.current_thread().name
+        self.has_begun.set()
+        assert self.may_end.wait(10)
+        self.has_ended.set()
+        return super().response(channel, piece, now, last=last)

@@ -1,9 +1,11 @@
 """What only many exchanges, many connections or long bodies show, in a sidecar as its users start it."""
 
 import asyncio
+import json
 import re
 import resource
 import signal
+import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -121,6 +123,48 @@ async def test_ten_thousand_idle_connections_cost_little_and_disturb_nobody(
             assert each < 64 * 1024
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_floods_of_identifiers_do_not_hold_up_small_requests(tmp_path: Path, free_ports: list[int]) -> None:
+    """20 bodies of 576 KiB with an identifier every 18 bytes, answered with themselves: at first they held up everybody
+    else for 7 seconds."""
+
+    async def script(visit: Visit) -> None:
+        while True:
+            asked = json.loads((await visit.request()).body)
+            await visit.answer(completion(asked["messages"][-1]["content"]))
+
+    def flood(number: int) -> str:
+        return "".join([f"u{number:02}{at:06}@ab.org " for at in range(576 * 1024 // 18)])
+
+    async with (
+        scripted_upstream(script) as upstream,
+        running_process(tmp_path, policy(upstream.url), free_ports) as sidecar,
+        connected(sidecar.port) as small,
+    ):
+        loop = asyncio.get_running_loop()
+
+        async def one(text: str) -> float:
+            async with connected(sidecar.port) as client:
+                began = loop.time()
+                answer = await client.post(CHAT, prompt(text))
+                assert answer.status == 200
+                assert content_of(answer.body) == text
+                return loop.time() - began
+
+        texts = [flood(number) for number in range(20)]
+        async with asyncio.TaskGroup() as tasks:
+            floods = [tasks.create_task(one(text)) for text in texts]
+            waits = []
+            while not all(task.done() for task in floods):
+                await asyncio.sleep(0.02)
+                began = loop.time()
+                answer = await small.post(CHAT, prompt("Dear Ms Ada Byron, SSN 536-22-8726"))
+                waits.append(loop.time() - began)
+                assert content_of(answer.body) == "Dear Ms Ada Byron, SSN 536-22-8726"
+
+        assert statistics.median(waits) < 0.05
+        assert max(waits) < max(task.result() for task in floods) / 5
 
 
 async def test_body_of_32_mib_passes_and_one_byte_more_does_not(tmp_path: Path, free_ports: list[int]) -> None:

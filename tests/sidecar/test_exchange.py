@@ -16,7 +16,7 @@ from tests.fakes.datapath import (
     scripted_upstream,
     snapshot_of,
 )
-from tests.fakes.policies import Deceiving, Failing, Judging, Refusing, Swapping, Watching
+from tests.fakes.policies import Deceiving, Dwelling, Failing, Judging, Refusing, Swapping, Watching
 
 CHAT = "/v1/chat/completions"
 STRANGE = b'{ "model" : "m","messages":[{"content":"h\\u00e9 1e3","role":"user","x":1.0}] ,"y":[1e3, 1.50]}\n'
@@ -467,6 +467,54 @@ async def test_long_prompt_is_inspected_on_a_thread_of_its_own() -> None:
         assert content_of(answer.body) == "ok"
         assert b"Alice" not in upstream.requests[0].body
         assert len(upstream.requests[0].body) > 500_000
+
+
+async def test_long_answer_is_restored_on_that_thread_and_a_short_one_is_not() -> None:
+    for words, on_thread in ((10, False), (20_000, True)):
+        dwelling = Dwelling()
+        dwelling.may_end.set()
+        async with (
+            answering_upstream(completion("[NAME-000001] " * words)) as upstream,
+            running_datapath(snapshot_of(upstream.url, dwelling)) as sidecar,
+        ):
+            client = await sidecar.connect()
+
+            for _ in range(2):
+                answer = await client.post(CHAT, prompt("I am Alice"))
+
+                assert content_of(answer.body) == "Alice " * words
+                assert answer.field("content-length") == str(len(answer.body))
+            assert dwelling.on_thread.startswith("inspector") is on_thread
+            assert len(upstream.visits) == 1
+
+
+@pytest.mark.parametrize("body", [completion("wrong " * 20_000), b'{"choices": [' + b" " * 100_000])
+async def test_long_answer_that_must_not_be_shown_is_an_error(body: bytes) -> None:
+    async with (
+        answering_upstream(body) as upstream,
+        running_datapath(snapshot_of(upstream.url, Judging())) as sidecar,
+    ):
+        client = await sidecar.connect()
+
+        answer = await client.post(CHAT, prompt("x"))
+
+        expected = "test_invalid_answer" if b"wrong" in body else "aegis_answer_malformed"
+        assert (answer.status, error_code(answer.body)) == (502, expected)
+        assert b"wrong" not in answer.body
+
+
+async def test_model_is_asked_again_for_a_long_answer_too() -> None:
+    judging = Judging(retries=2)
+    async with (
+        answering_upstream(completion("wrong " * 20_000)) as upstream,
+        running_datapath(snapshot_of(upstream.url, judging)) as sidecar,
+    ):
+        client = await sidecar.connect()
+
+        answer = await client.post(CHAT, prompt("x"))
+
+        assert (answer.status, error_code(answer.body)) == (502, "test_invalid_answer")
+        assert (judging.restarts, len(upstream.requests)) == (2, 3)
 
 
 @pytest.mark.parametrize("policies", [(), (Swapping(),)])

@@ -12,7 +12,7 @@ import pytest
 from policies.model import ResultCode
 from sidecar.listener import ConnectionLimits
 from sidecar.services import Limits
-from tests.fakes.chat import DONE, SSE_HEAD, chunked, error_code, event, prompt
+from tests.fakes.chat import DONE, SSE_HEAD, chunked, completion, error_code, event, prompt
 from tests.fakes.datapath import (
     Visit,
     answering_upstream,
@@ -21,7 +21,7 @@ from tests.fakes.datapath import (
     scripted_upstream,
     snapshot_of,
 )
-from tests.fakes.policies import Judging, Pondering, Swapping, Watching
+from tests.fakes.policies import Dwelling, Judging, Pondering, Swapping, Watching
 from tests.fakes.tls import Authority
 
 CHAT = "/v1/chat/completions"
@@ -375,6 +375,79 @@ async def test_client_that_goes_away_while_its_prompt_is_inspected_sends_nothing
         pondering.may_end.set()
         await _eventually(pondering.has_ended.is_set)
         await asyncio.sleep(0.01)
+        assert not upstream.visits
+
+
+async def test_client_that_goes_away_while_its_long_answer_is_restored_leaves_a_leaf() -> None:
+    dwelling = Dwelling()
+    body = completion("[NAME-000001] " * 10_000)
+    async with answering_upstream(body) as upstream, running_datapath(snapshot_of(upstream.url, dwelling)) as sidecar:
+        client = await sidecar.connect()
+        await client.send(request(CHAT, prompt("Alice")))
+        await _eventually(dwelling.has_begun.is_set)
+
+        client.reset()
+
+        (entry,) = await sidecar.settled()
+        assert entry.result is ResultCode.CLIENT_GONE
+        assert entry.findings == {"name": 1}
+        dwelling.may_end.set()
+        await _eventually(dwelling.has_ended.is_set)
+        await asyncio.sleep(0.01)
+        assert len(sidecar.trail.entries) == 1
+
+
+async def test_deadline_ends_an_exchange_whose_long_answer_is_being_restored() -> None:
+    dwelling = Dwelling()
+    body = completion("[NAME-000001] " * 10_000)
+    async with (
+        answering_upstream(body) as upstream,
+        running_datapath(snapshot_of(upstream.url, dwelling, total_timeout=0.5)) as sidecar,
+    ):
+        client = await sidecar.connect()
+
+        answer = await client.post(CHAT, prompt("Alice"))
+
+        assert (answer.status, error_code(answer.body)) == (504, "aegis_deadline")
+        dwelling.may_end.set()
+        await _eventually(dwelling.has_ended.is_set)
+
+
+async def test_long_prompt_beyond_the_queue_is_refused_at_once_and_worth_another_try() -> None:
+    pondering = Pondering()
+    long = prompt("long " * 50_000)
+    async with (
+        answering_upstream() as upstream,
+        running_datapath(snapshot_of(upstream.url, pondering), limits=Limits(waiting_bodies=1)) as sidecar,
+    ):
+        read, waits, refused = [await sidecar.connect() for _ in range(3)]
+        await read.send(request(CHAT, long))
+        await _eventually(pondering.has_begun.is_set)
+        await waits.send(request(CHAT, long))
+        await _eventually(lambda: sidecar.services.inspector.waiting == 1)
+
+        answer = await refused.post(CHAT, long)
+
+        assert (answer.status, error_code(answer.body)) == (503, "aegis_overloaded")
+        assert answer.field("retry-after") == "2"
+        assert answer.field("x-should-retry") is None
+        pondering.may_end.set()
+        assert (await read.answer()).status == (await waits.answer()).status == 200
+
+
+async def test_long_prompt_waits_for_its_inspection_only_so_long() -> None:
+    pondering = Pondering()
+    async with (
+        answering_upstream() as upstream,
+        running_datapath(snapshot_of(upstream.url, pondering), limits=Limits(queue_timeout=0.3)) as sidecar,
+    ):
+        client = await sidecar.connect()
+
+        answer = await client.post(CHAT, prompt("long " * 50_000))
+
+        assert (answer.status, error_code(answer.body)) == (503, "aegis_overloaded")
+        pondering.may_end.set()
+        await _eventually(pondering.has_ended.is_set)
         assert not upstream.visits
 
 
