@@ -220,6 +220,7 @@ class CapsModel(_Model):
     max_text: Size | None = Field(None, description="Characters of all texts of a prompt together.")
     max_spans_per_kib: StrictInt | None = Field(None, description="Identifiers per 1,024 characters.")
     min_spans: StrictInt | None = Field(None, description="Identifiers that any text may hold.")
+    max_spans: StrictInt | None = Field(None, description="Identifiers of all texts of a prompt together.")
     max_candidates_per_kib: StrictInt | None = Field(None, description="Unconfirmed matches per 1,024.")
 
 

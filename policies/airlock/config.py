@@ -59,9 +59,11 @@ class Caps:
     """Identifiers that any text may hold, however short."""
     max_candidates_per_kib: int = 1024
     """Candidates that the matcher may report per 1,024 characters before they are confirmed."""
+    max_spans: int = 65_536
+    """Identifiers of all texts of one prompt together; each costs some 10 microseconds, and as much in the answer."""
 
     def __post_init__(self) -> None:
-        least = {"max_text": 1, "max_spans_per_kib": 1, "min_spans": 0, "max_candidates_per_kib": 1}
+        least = {"max_text": 1, "max_spans_per_kib": 1, "min_spans": 0, "max_spans": 1, "max_candidates_per_kib": 1}
         refuse(
             (not low <= getattr(self, name) <= MAX_CAP, f"{name}: expected {low} to {MAX_CAP}")
             for name, low in least.items()

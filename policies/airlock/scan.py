@@ -70,6 +70,8 @@ class Scanner:
             name = names[i]
             if name:
                 memory.remember(name, spans)
+        if sum(map(len, filter(None, results))) > self._caps.max_spans:
+            raise CapExceededError(f"more than {self._caps.max_spans} identifiers in one prompt")
         return [spans or _NOTHING for spans in results]
 
     def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
@@ -85,11 +87,14 @@ class Scanner:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
         events.sort()
         results = []
-        start, first = 1, 0
+        start, first, total = 1, 0, 0
         for text, part in zip(texts, encoded, strict=True):
             last = len(events) if len(texts) == 1 else bisect_left(events, (start + len(part) + 3, 0), first)
             results.append(self._settled(text, part, events[first:last], start) if last > first else _NOTHING)
             start, first = start + len(part) + 2, last
+            total += len(results[-1])
+            if total > self._caps.max_spans:
+                raise CapExceededError(f"more than {self._caps.max_spans} identifiers in one prompt")
         return results
 
     def _settled(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Span]:
@@ -120,7 +125,9 @@ class Scanner:
         latest: Confirm | None = None
         value_end, size = 0, len(text)
         tables = 16 + size // 1024  # attempts to read one: each may look at a line of some thousand characters
-        most = self._caps.min_spans + len(text) * self._caps.max_spans_per_kib // 1024
+        caps = self._caps
+        # Several candidates may turn out to be one identifier.
+        most = min(caps.min_spans + len(text) * caps.max_spans_per_kib // 1024, 4 * caps.max_spans)
         for position, trigger in events:
             confirm, word, trailing = entries[trigger]
             # A trigger may take characters behind its keyword, and zero bytes behind the text.

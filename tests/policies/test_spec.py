@@ -93,7 +93,7 @@ def test_every_setting_can_be_said() -> None:
   profile: pci
   actions: {SSN: block, AGE_OVER_89: generalise}
   restoration: {tools: allow-list, toolNames: [b, a], reasoning: true, links: true, systemValues: false}
-  caps: {maxText: 1MiB, maxSpansPerKib: 1, minSpans: 2, maxCandidatesPerKib: 3}
+  caps: {maxText: 1MiB, maxSpansPerKib: 1, minSpans: 2, maxCandidatesPerKib: 3, maxSpans: 4}
   quoteLiterals: false
   allowUnreadable: [image]
   hint: copy
@@ -108,7 +108,7 @@ def test_every_setting_can_be_said() -> None:
         profile=AirlockConfig().profile.PCI,
         actions={Label.SSN: Action.BLOCK, Label.AGE_OVER_89: Action.GENERALISE},
         restoration=Restoration(ToolRestore.ALLOW_LIST, frozenset({"a", "b"}), True, True, False),
-        caps=Caps(1 << 20, 1, 2, 3),
+        caps=Caps(1 << 20, 1, 2, 3, 4),
         quote_literals=False,
         allow_unreadable=frozenset({UnreadablePart.IMAGE}),
         hint="copy",

@@ -725,10 +725,12 @@ class Caps(_message.Message):
     MAX_SPANS_PER_KIB_FIELD_NUMBER: _builtins.int
     MIN_SPANS_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_PER_KIB_FIELD_NUMBER: _builtins.int
+    MAX_SPANS_FIELD_NUMBER: _builtins.int
     max_text: _builtins.int
     max_spans_per_kib: _builtins.int
     min_spans: _builtins.int
     max_candidates_per_kib: _builtins.int
+    max_spans: _builtins.int
     def __init__(
         self,
         *,
@@ -736,13 +738,16 @@ class Caps(_message.Message):
         max_spans_per_kib: _builtins.int | None = ...,
         min_spans: _builtins.int | None = ...,
         max_candidates_per_kib: _builtins.int | None = ...,
+        max_spans: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates_per_kib", b"_max_candidates_per_kib", "_max_spans_per_kib", b"_max_spans_per_kib", "_max_text", b"_max_text", "_min_spans", b"_min_spans", "max_candidates_per_kib", b"max_candidates_per_kib", "max_spans_per_kib", b"max_spans_per_kib", "max_text", b"max_text", "min_spans", b"min_spans"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates_per_kib", b"_max_candidates_per_kib", "_max_spans", b"_max_spans", "_max_spans_per_kib", b"_max_spans_per_kib", "_max_text", b"_max_text", "_min_spans", b"_min_spans", "max_candidates_per_kib", b"max_candidates_per_kib", "max_spans", b"max_spans", "max_spans_per_kib", b"max_spans_per_kib", "max_text", b"max_text", "min_spans", b"min_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates_per_kib", b"_max_candidates_per_kib", "_max_spans_per_kib", b"_max_spans_per_kib", "_max_text", b"_max_text", "_min_spans", b"_min_spans", "max_candidates_per_kib", b"max_candidates_per_kib", "max_spans_per_kib", b"max_spans_per_kib", "max_text", b"max_text", "min_spans", b"min_spans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates_per_kib", b"_max_candidates_per_kib", "_max_spans", b"_max_spans", "_max_spans_per_kib", b"_max_spans_per_kib", "_max_text", b"_max_text", "_min_spans", b"_min_spans", "max_candidates_per_kib", b"max_candidates_per_kib", "max_spans", b"max_spans", "max_spans_per_kib", b"max_spans_per_kib", "max_text", b"max_text", "min_spans", b"min_spans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_candidates_per_kib: _TypeAlias = _typing.Literal["max_candidates_per_kib"]  # noqa: Y015
     _WhichOneofArgType__max_candidates_per_kib: _TypeAlias = _typing.Literal["_max_candidates_per_kib", b"_max_candidates_per_kib"]  # noqa: Y015
+    _WhichOneofReturnType__max_spans: _TypeAlias = _typing.Literal["max_spans"]  # noqa: Y015
+    _WhichOneofArgType__max_spans: _TypeAlias = _typing.Literal["_max_spans", b"_max_spans"]  # noqa: Y015
     _WhichOneofReturnType__max_spans_per_kib: _TypeAlias = _typing.Literal["max_spans_per_kib"]  # noqa: Y015
     _WhichOneofArgType__max_spans_per_kib: _TypeAlias = _typing.Literal["_max_spans_per_kib", b"_max_spans_per_kib"]  # noqa: Y015
     _WhichOneofReturnType__max_text: _TypeAlias = _typing.Literal["max_text"]  # noqa: Y015
@@ -751,6 +756,8 @@ class Caps(_message.Message):
     _WhichOneofArgType__min_spans: _TypeAlias = _typing.Literal["_min_spans", b"_min_spans"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_candidates_per_kib) -> _WhichOneofReturnType__max_candidates_per_kib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_spans) -> _WhichOneofReturnType__max_spans | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_spans_per_kib) -> _WhichOneofReturnType__max_spans_per_kib | None: ...
     @_typing.overload

@@ -359,6 +359,19 @@ def test_text_past_a_bound_counts_as_not_inspected() -> None:
         Scanner(Caps(max_candidates_per_kib=1)).scan("mrn " * 300)
 
 
+@pytest.mark.parametrize("memory", [None, SpanMemory(bytes(32), 1 << 20)])
+def test_identifiers_of_all_texts_together_are_bounded(memory: SpanMemory | None) -> None:
+    scanner = Scanner(Caps(max_spans=5), memory)
+    texts = [f"SSN 123-45-678{number}. " + "It rains. " * 40 for number in range(6)]
+
+    assert sum(map(len, scanner.scan_all(texts[:5]))) == 5
+    for _ in range(2):
+        with pytest.raises(CapExceededError, match="more than 5 identifiers"):
+            scanner.scan_all(texts)
+    with pytest.raises(CapExceededError):
+        scanner.scan(" ".join(texts))
+
+
 # --- overlaps ---
 
 
