@@ -34,6 +34,7 @@ class Offer:
         self.shares: Final[dict[int, KeyShare]] = {group: generate(group) for group in config.groups[: config.shares]}
         self.session_id: Final = session_id
         self._cookie: bytes | None = None
+        self._compress: Final = (*SHARED, *(extension.type for extension in config.shared_extensions))
         self._hidden: EchOffer | GreaseEch | None = None
         if config.ech is not None:
             self._hidden = EchOffer(config.ech, random)
@@ -88,10 +89,10 @@ class Offer:
         own = (_server_name(config.server_name), *_alpn(config.alpn), *config.extensions)
         if config.ech is None or self._hidden is None:
             plain = self._hello(self._outer_random, (*own, *shared))
-            return plain if self._hidden is None else self._hidden.seal(plain, plain, SHARED)
+            return plain if self._hidden is None else self._hidden.seal(plain, plain, self._compress)
         self.inner = self._hello(self._inner_random, (*own, INNER, *shared))
         front = (_server_name(config.ech.public_name), *_alpn(config.outer_alpn))
-        return self._hidden.seal(self.inner, self._hello(self._outer_random, (*front, *shared)), SHARED)
+        return self._hidden.seal(self.inner, self._hello(self._outer_random, (*front, *shared)), self._compress)
 
     def _hello(self, random: bytes, extensions: Extensions) -> ClientHello:
         return ClientHello(random, self.session_id, self._config.cipher_suites, extensions)
@@ -102,6 +103,7 @@ class Offer:
             Extension(ExtensionType.SIGNATURE_ALGORITHMS, ext.code_points(VERIFIED_SCHEMES)),
             Extension(ExtensionType.SUPPORTED_VERSIONS, ext.supported_versions()),
             self._key_share(),
+            *self._config.shared_extensions,
         )
         if self._cookie is None:
             return fixed

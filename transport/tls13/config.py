@@ -49,6 +49,8 @@ class ClientConfig:
     """For how many of `groups`, from the first on, the first hello has a key share."""
     extensions: Extensions = ()
     """More for the hello that counts: the inner one, never the outer. The server may answer them."""
+    shared_extensions: Extensions = ()
+    """More for both hellos alike, travelling once: QUIC transport parameters (RFC 9001 section 8.2)."""
 
     def __post_init__(self) -> None:
         _check(self.cipher_suites, self.groups, (*self.alpn, *self.outer_alpn))
