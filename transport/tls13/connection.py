@@ -3,6 +3,7 @@
 Made by `client.connect` and `server.accept`; how it is driven is told in `transport.tls13`.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError, illegal_parameter, unexpected_message
@@ -85,6 +86,23 @@ class Connection:
             self._fail(error)
             raise
 
+    def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
+        """Hand the application data of all whole records that come next to `take`, which gets `now`, too.
+
+        What a user of much data calls before each `next_event`; the data stays valid until the next `get_buffer`.
+        Raises TlsError as `next_event` does, and what `take` raises.
+        """
+        if self._complete is None or self._failure is not None or self._read_closed or self._flight.partial:
+            return
+        sequence = self._reader.sequence
+        try:
+            self._reader.burst(take, now)
+            if self._reader.sequence != sequence:
+                self._key_updates = 0
+        except TlsError as error:
+            self._fail(error)
+            raise
+
     def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """All events of `data`, with data that stays valid: convenient where copies do not matter."""
         events: list[Event] = []
@@ -117,6 +135,14 @@ class Connection:
             self.update_keys()
         if data:
             self._writer.write(_DATA, data, multiple=pad_to)
+
+    def send_inner(self, plaintexts: Sequence[bytes]) -> None:
+        """Queue one record for each of `plaintexts`: content of 1 to 2^14 bytes, and behind it the byte 23.
+
+        Raises RuntimeError as `send` does.
+        """
+        self.send(b"")
+        self._writer.write_inner(plaintexts)
 
     def update_keys(self, *, request: bool = False) -> None:
         """Send a KeyUpdate (RFC 8446 section 4.6.3) and go on under new keys; `request` asks the peer for the same."""

@@ -8,6 +8,8 @@ An AEAD nonce is the IV XOR the number of the record under its keys. Each direct
 one thread; a fork must not go on using either.
 """
 
+from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -30,6 +32,8 @@ MAX_BYTES_PER_KEY: Final = 1 << 30
 MAX_EMPTY_RECORDS: Final = 32
 """Records without content, in a row: they cost the sender nothing."""
 _NUL: Final = b"\0"
+_DATA: Final = int(ContentType.APPLICATION_DATA)
+_HEADER: Final = Struct("!BHH")
 
 
 class BufferPool:
@@ -69,6 +73,13 @@ class RecordReader:
         self._empty = 0
         self._opened = False
         """Whether the peer has protected anything yet."""
+        self._pending: tuple[int, memoryview] | None = None
+        """A record that `burst` opened and that was none of its own."""
+
+    @property
+    def sequence(self) -> int:
+        """Number of the next record under these keys."""
+        return self._sequence
 
     def rekey(self, suite: Suite, secret: bytes) -> None:
         """Read the next record under the traffic secret `secret`."""
@@ -102,6 +113,9 @@ class RecordReader:
 
         ChangeCipherSpec is returned only if it came without protection. Raises TlsError.
         """
+        if self._pending is not None:
+            record, self._pending = self._pending, None
+            return self._counted(*record)
         start = self._start
         buffer = self._buffer
         have = self._end - start
@@ -117,11 +131,41 @@ class RecordReader:
         content = buffer[start + HEADER : after]
         if self._aead is not None and kind == ContentType.APPLICATION_DATA:
             kind, content = self._open(self._aead, buffer[start : start + HEADER], content)
-        if content:
-            self._empty = 0
-        else:
-            self._count_empty(kind)
-        return kind, content
+        return self._counted(kind, content)
+
+    def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
+        """Hand the content of each whole record of application data to `take`, until there is none or another record.
+
+        The same as `next_record` again and again, at two thirds of its cost. `now` is handed on. What `take` gets stays
+        valid until the next `get_buffer`. Raises TlsError, and what `take` raises: then the record was taken.
+        """
+        buffer, aead = self._buffer, self._aead
+        if buffer is None or aead is None or self._pending is not None:
+            return
+        start, end, decrypt = self._start, self._end, aead.decrypt_into
+        while end - start >= HEADER:
+            body = start + HEADER
+            after = body + (buffer[start + 3] << 8 | buffer[start + 4])
+            plain = after - TAG
+            if after > end or buffer[start] != _DATA or not 1 < plain - body <= MAX_PLAINTEXT + 1:
+                return  # not whole, or for `next_record` to judge
+            nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
+            self._sequence += 1
+            self._start = after
+            try:
+                decrypt(nonce, buffer[body:after], buffer[start:body], buffer[body:plain])
+            except InvalidTag:
+                raise _unopened() from None
+            start = after
+            self._empty, self._opened = 0, True
+            if buffer[plain - 1] == _DATA:
+                take(buffer[body : plain - 1], now)
+                continue
+            kind, content = self._strip(buffer[body:plain])
+            if kind != _DATA or not content:
+                self._pending = kind, content
+                return
+            take(content, now)
 
     def discard(self) -> None:
         """Forget what has been received: nothing of it will be read."""
@@ -160,11 +204,16 @@ class RecordReader:
         plaintext = body[:end]
         try:
             aead.decrypt_into(nonce, body, header, plaintext)
-        except InvalidTag:  # the end of the connection: no other key is ever tried
-            raise TlsError(AlertDescription.BAD_RECORD_MAC, "a record does not open under its keys") from None
+        except InvalidTag:
+            raise _unopened() from None
         self._opened = True
         if end > MAX_PLAINTEXT + 1:  # section 5.4: padding counts
             raise TlsError(AlertDescription.RECORD_OVERFLOW, "the plaintext of a record is longer than 2^14 bytes")
+        return self._strip(plaintext)
+
+    def _strip(self, plaintext: memoryview) -> tuple[int, memoryview]:
+        """Type and content of a TLSInnerPlaintext (section 5.2)."""
+        end = len(plaintext)
         kind = plaintext[end - 1]
         if kind == 0:
             end = len(bytes(plaintext).rstrip(_NUL))
@@ -175,11 +224,15 @@ class RecordReader:
             raise unexpected_message("a ChangeCipherSpec under protection")
         return kind, plaintext[: end - 1]
 
-    def _count_empty(self, kind: int) -> None:
+    def _counted(self, kind: int, content: memoryview) -> tuple[int, memoryview]:
         """Section 5.1: zero-length fragments are for application data only, and we take so many and no more."""
+        if content:
+            self._empty = 0
+            return kind, content
         self._empty += 1
         if kind != ContentType.APPLICATION_DATA or self._empty > MAX_EMPTY_RECORDS:
             raise unexpected_message("a record without content")
+        return kind, content
 
 
 class RecordWriter:
@@ -232,6 +285,29 @@ class RecordWriter:
             self._seal(self._aead, kind, source[at:], target[position:], padding)
         self._chunks.append(chunk)
 
+    def write_inner(self, plaintexts: Sequence[bytes]) -> None:
+        """Queue one record for each TLSInnerPlaintext: content of 1 to 2^14 bytes, then its type (section 5.2).
+
+        The caller who puts content together puts the type behind it at no cost, and it is not copied once more.
+        Raises RuntimeError without keys.
+        """
+        aead = self._aead
+        if aead is None:
+            raise RuntimeError("there are no keys to protect records with")
+        chunk = bytearray(sum(map(len, plaintexts)) + len(plaintexts) * (HEADER + TAG))
+        self._bytes += len(chunk)
+        with memoryview(chunk) as target:
+            at = 0
+            for plaintext in plaintexts:
+                length = len(plaintext) + TAG
+                body = at + HEADER
+                target[at:body] = header = _HEADER.pack(_DATA, 0x0303, length)
+                nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
+                self._sequence += 1
+                at = body + length
+                aead.encrypt_into(nonce, plaintext, header, target[body:at])
+        self._chunks.append(chunk)
+
     def write_raw(self, data: bytes) -> None:
         """Queue a whole record as it is: ChangeCipherSpec."""
         self._chunks.append(data)
@@ -261,3 +337,8 @@ class RecordWriter:
         self._sequence += 1
         aead.encrypt_into(nonce, target[HEADER:inner], header, target[HEADER : inner + TAG])
         return inner + TAG
+
+
+def _unopened() -> TlsError:
+    """The end of the connection: no other key is ever tried."""
+    return TlsError(AlertDescription.BAD_RECORD_MAC, "a record does not open under its keys")
