@@ -206,22 +206,21 @@ class Mux:
 
     # --- bytes out ---
 
-    def take(self, room: int = MAX_RECORD) -> bytes:
-        """What goes into the next record or records, at most `room` bytes; empty: nothing for now.
-
-        `room` is a multiple of MAX_RECORD. Full frames fill a record each, so none of them is cut in two.
-        """
+    def take(self, tail: bytes = b"") -> bytes:
+        """What goes into the next record, at most MAX_RECORD bytes and then `tail`; empty: nothing for now."""
+        room = MAX_RECORD
         pieces: list[bytes | memoryview] = []
         control = self._control
         while control:
             if len(control[0]) > room:
+                pieces.append(tail)
                 return b"".join(pieces)
             room -= len(control[0])
             pieces.append(control.popleft())
         while self._line and room > _LEAST_ROOM and self._error is None:
             stream = self._line[0]
             if not stream.gone:
-                count = min(room - HEADER.size, MAX_PAYLOAD, stream.queued, stream.send_credit, self._send_credit)
+                count = min(room - HEADER.size, stream.queued, stream.send_credit, self._send_credit)
                 if count == 0 and stream.queued and self._send_credit == 0:
                     break  # the whole tunnel waits for credit; who stands in line keeps the place
                 room -= HEADER.size + count
@@ -232,6 +231,8 @@ class Mux:
                 self._stand_in_line(stream)
                 self._end_closed(stream)
                 self._forget_if_over(stream)
+        if pieces:
+            pieces.append(tail)
         return b"".join(pieces)
 
     def _cut(self, stream: Stream, count: int, pieces: list[bytes | memoryview]) -> None:

@@ -94,6 +94,8 @@ class Link(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._socket: asyncio.Transport | None = None
         self._streams: dict[int, StreamTransport] = {}
+        self._touched: list[StreamTransport] = []
+        """Got something in the read that is under way."""
         self._is_full = False
         self._is_reading = False
         """Inside `buffer_updated`, which flushes at its end."""
@@ -196,13 +198,13 @@ class Link(asyncio.BufferedProtocol):
         transport = self._streams[stream] = StreamTransport(self, stream, headers)
         transport.begin(protocol)
         if ended:
-            transport.received(memoryview(b""), ended=True)
+            self.stream_data(stream, memoryview(b""), ended=True)
 
     def stream_data(self, stream: int, data: memoryview, *, ended: bool) -> None:
         """Hand it on."""
         transport = self._streams.get(stream)
-        if transport is not None:
-            transport.received(data, ended=ended)
+        if transport is not None and transport.received(data, ended=ended):
+            self._touched.append(transport)
 
     def stream_reset(self, stream: int, code: Code) -> None:
         """Tell it."""
@@ -246,16 +248,12 @@ class Link(asyncio.BufferedProtocol):
             return
         self._connection.buffer_updated(nbytes)
         self._is_reading = True
-        try:
-            if self.session is None:
-                self._advance()
-            if self.session is not None:
-                self.session.receive(self.loop.time())
-                self._confirm(self.session)
-        except TunnelError as error:
+        error = self._read()
+        while self._touched:
+            self._touched.pop().settle()
+        self._is_reading = False
+        if error is not None:
             self._finish(error)
-        finally:
-            self._is_reading = False
         self._flush()
 
     def eof_received(self) -> None:
@@ -273,6 +271,18 @@ class Link(asyncio.BufferedProtocol):
         self._flush()
 
     # ---
+
+    def _read(self) -> TunnelError | None:
+        """Tell streams what came; the error that ended it."""
+        try:
+            if self.session is None:
+                self._advance()
+            if self.session is not None:
+                self.session.receive(self.loop.time())
+                self._confirm(self.session)
+        except TunnelError as error:
+            return error
+        return None
 
     def _advance(self) -> None:
         established = self._handshake.advance()
@@ -306,8 +316,11 @@ class Link(asyncio.BufferedProtocol):
             if data := self._connection.data_to_send():
                 connection.write(data)
             return
+        mux = self.session.mux
         while not self._is_full and (data := self.session.output()):
             connection.write(data)
+            if not mux.has_output:
+                break
         if self.session.is_over:
             self.close()
 

@@ -23,8 +23,9 @@ from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, Tun
 from transport.tunnel.session import Times
 
 BACKLOG: Final = 1024
-BUFFER: Final = 64 * 1024
-"""Bytes of a receive buffer: three full records. One is held for every record that is incomplete."""
+BUFFER: Final = 128 * 1024
+"""Bytes of a receive buffer: seven full records. A connection holds one only while a record is incomplete. Half of it
+costs bulk 7 % more CPU, twice of it gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Guard(Protocol):
 class Bounds:
     """What a server takes on."""
 
-    handshakes: int = 512
-    """At a time."""
+    handshakes: int = 256
+    """At a time. Each may hold a receive buffer."""
     tunnels: int = 4096
     handshake_within: float = 5.0
     """Seconds. A handshake takes milliseconds; who takes longer holds a place (slowloris)."""

@@ -68,6 +68,8 @@ class StreamTransport(asyncio.Transport):
         self._is_full = False
         self._has_ended = False
         """Whether we sent the end."""
+        self._views: list[memoryview] = []
+        """Came in the read that is under way; they lie in the receive buffer."""
         self._waiting: deque[bytes] = deque()
         """Came while reading was paused; at most a window's worth, because it is not given back."""
         self._eof_waits = False
@@ -176,15 +178,27 @@ class StreamTransport(asyncio.Transport):
 
     # --- called by the tunnel ---
 
-    def received(self, data: memoryview, *, ended: bool) -> None:
-        """Bytes came, perhaps none; `ended`: the last ones."""
+    def received(self, data: memoryview, *, ended: bool) -> bool:
+        """Bytes came, perhaps none; `ended`: the last ones. True: the first ones of this read, `settle` is due.
+
+        They are copied out of the receive buffer once, by `settle`, however many frames they came in.
+        """
+        is_first = not self._views and not self._eof_waits
         self._eof_waits = self._eof_waits or ended
         if data:
-            self._waiting.append(bytes(data))
+            self._views.append(data)
+        return is_first
+
+    def settle(self) -> None:
+        """The read is over: hand on what it brought."""
+        if self._views:
+            self._waiting.append(b"".join(self._views))
+            self._views.clear()
         self._release()
 
     def was_reset(self, code: Code) -> None:
         """The peer dropped the stream; NO_ERROR: it only wants no more of us."""
+        self.settle()
         self.lost(None if code is Code.NO_ERROR else StreamResetError(code))
 
     def writable(self) -> None:
@@ -228,6 +242,7 @@ class StreamTransport(asyncio.Transport):
 
     def _leave(self, error: Exception | None) -> None:
         self._is_closing = True
+        self._views.clear()
         self._waiting.clear()
         self._owner.forget(self.number)
         self._owner.flush_soon()

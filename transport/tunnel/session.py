@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from transport.mux.errors import MuxError
-from transport.mux.frames import MAX_RECORD, Code
+from transport.mux.frames import Code
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux, Sink
 from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError
 from transport.tls13.connection import Connection
+from transport.tls13.constants import ContentType
 from transport.tls13.events import ApplicationData
 from transport.tunnel.binding import Established
 from transport.tunnel.errors import End, TunnelLostError
 
-CHUNK: Final = 4 * MAX_RECORD
-"""Bytes of plaintext that are sealed at a time. Full frames are full records, so a chunk cuts none in two."""
+CHUNK: Final = 4
+"""Records that are sealed at a time."""
+_TYPE: Final = bytes((ContentType.APPLICATION_DATA,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,14 @@ class Session:
     def receive(self, now: float) -> None:
         """Tell the sink all that came. Raises TunnelLostError; the connection may then have more to send."""
         try:
-            while (event := self.connection.next_event()) is not None:
-                if type(event) is not ApplicationData:
+            while True:
+                self.connection.burst(self._take, now)
+                event = self.connection.next_event()
+                if event is None:
+                    return
+                if not isinstance(event, ApplicationData):
                     raise TunnelLostError(End.PEER_CLOSED, "the peer closed the tunnel")
-                self._heard = now
-                self.is_confirmed = True
-                self.mux.receive(event.data, now)
+                self._take(event.data, now)
         except MuxError as error:
             self.connection.send(self.mux.take())
             self.connection.close()
@@ -102,9 +106,17 @@ class Session:
 
     def output(self) -> bytes | bytearray:
         """The next bytes for the socket; empty: nothing for now."""
-        if plaintext := self.mux.take(CHUNK):
-            self.connection.send(plaintext)
+        records: list[bytes] = []
+        while len(records) < CHUNK and (plaintext := self.mux.take(_TYPE)):
+            records.append(plaintext)
+        if records:
+            self.connection.send_inner(records)
         return self.connection.data_to_send()
+
+    def _take(self, data: memoryview, now: float) -> None:
+        self._heard = now
+        self.is_confirmed = True
+        self.mux.receive(data, now)
 
     def tick(self, now: float) -> None:
         """Every few seconds. Raises TunnelLostError when nobody is there any more, or streams do not end."""
