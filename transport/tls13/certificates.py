@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final, Self, cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
@@ -81,12 +80,15 @@ class Trust:
         try:
             leaf, *rest = [x509.load_der_x509_certificate(der) for der in chain]
             builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
-            builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
+            try:
+                builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
+            except VerificationError:
+                raise TlsError(*_reason(leaf, now)) from None
             _require_signing(leaf)
             return leaf.public_key()
-        except VerificationError:
-            raise TlsError(*_reason(chain[0], now)) from None
-        except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.DuplicateExtension):
+        except TlsError:
+            raise
+        except Exception:  # noqa: BLE001 the library parses lazily what strangers wrote, and not all it raises is named
             raise TlsError(AlertDescription.BAD_CERTIFICATE, "the certificate cannot be read") from None
 
 
@@ -100,9 +102,8 @@ def _require_signing(leaf: x509.Certificate) -> None:
         raise illegal_parameter("the key of the certificate is not for signing")
 
 
-def _reason(leaf: bytes, now: datetime) -> tuple[AlertDescription, str]:
-    certificate = x509.load_der_x509_certificate(leaf)
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+def _reason(leaf: x509.Certificate, now: datetime) -> tuple[AlertDescription, str]:
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         return AlertDescription.CERTIFICATE_EXPIRED, "the certificate is not valid at this time"
     return AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not from our authorities or not for this name"
 

@@ -65,7 +65,8 @@ def connect(
     `random` is os.urandom or as good. `now` (UTC) judges the server's certificate. `buffers` are shared by the
     connections of one event loop; without them the connection has its own.
     """
-    reader, writer = RecordReader(buffers or BufferPool()), RecordWriter()
+    # RFC 8446 section 5.1: an initial ClientHello MAY say 0x0301 for compatibility, and everybody's does.
+    reader, writer = RecordReader(buffers or BufferPool()), RecordWriter(first_version=0x0301)
     flight = RecordedFlight(reader, writer)
     return Connection(reader, writer, flight, ClientHandshake(config, flight, random, now, random(32)))
 

@@ -238,7 +238,9 @@ class RecordReader:
 class RecordWriter:
     """Puts content into records under the current keys, ready for the socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_version: int = 0x0303) -> None:
+        """`first_version` is the `legacy_record_version` of the first record, if it goes without protection."""
+        self._version = first_version
         self._chunks: list[bytes | bytearray] = []
         self._aead: Aead | None = None
         self._suite: Suite | None = None
@@ -323,7 +325,9 @@ class RecordWriter:
     def _write_plain(self, kind: int, data: bytes | bytearray | memoryview) -> None:
         for at in range(0, len(data), MAX_PLAINTEXT):
             piece = bytes(data[at : at + MAX_PLAINTEXT])
-            self._chunks.append(bytes((kind, 3, 3)) + len(piece).to_bytes(2, "big") + piece)
+            header = bytes((kind,)) + self._version.to_bytes(2, "big") + len(piece).to_bytes(2, "big")
+            self._version = 0x0303
+            self._chunks.append(header + piece)
 
     def _seal(self, aead: Aead, kind: int, content: memoryview, target: memoryview, padding: int) -> int:
         size = len(content)
