@@ -48,6 +48,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     from sidecar.audit.errors import SpoolError
     from sidecar.plugins.tasks import PluginsRefusedError
     from sidecar.workers import WorkersFailedError
+    from transport.rollout import RolloutError
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -60,6 +61,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
         KeyFileError,
         SpoolError,
         PluginsRefusedError,
+        RolloutError,
         ExporterMissingError,
         WorkersFailedError,
     ) as errors:

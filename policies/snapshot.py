@@ -57,6 +57,8 @@ class Upstream:
         yield not _is_base_url(self.url), "url: expected http(s)://host[:port][/path] without a slash at its end"
         wrong_ca = self.ca_file != "" and not self.ca_file.startswith("/")
         yield wrong_ca, "ca_file: expected an absolute path, in the file system of the sidecar"
+        nested = bool(self.peer) and not self.url.startswith("http://")
+        yield nested, "url: expected http:// beside `peer`: the tunnel encrypts"
         for name in ("connect_timeout", "idle_timeout", "total_timeout"):
             yield not 0 < getattr(self, name) <= MAX_TIMEOUT, f"{name}: expected more than 0, at most 86400 seconds"
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import grpc.aio
 
@@ -20,7 +20,7 @@ from observability.exposition import render
 from observability.logs import set_level
 from observability.metrics import Registry
 from observability.telemetry import Telemetry
-from policies.model import UnixNanos
+from policies.model import Alert, ExchangeId, UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
 from settings.key_files import read_key, read_or_make_key
@@ -32,6 +32,7 @@ from sidecar.config import SidecarConfig
 from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
 from sidecar.effects import LocalEffects
+from sidecar.inbound import InboundStreams
 from sidecar.inspector import SWITCH_INTERVAL, Inspector
 from sidecar.ledger_link import keep_shipping
 from sidecar.listener import ConnectionLimits, Listener
@@ -45,6 +46,10 @@ from sidecar.policy_file import Compile, PolicyFile
 from sidecar.policy_state import PolicyState
 from sidecar.services import Limits, Services
 from sidecar.upstream_pools import UpstreamPools
+from transport.rollout import Switches
+
+if TYPE_CHECKING:
+    from sidecar.tunnels import SidecarTunnels
 
 POLICY_FILE_EVERY: Final = 2.0
 """Seconds between two looks at the policy files."""
@@ -83,8 +88,8 @@ class Sidecar:
         place: Place,
         build: str,
     ) -> None:
-        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError, SpoolError or
-        PluginsRefusedError."""
+        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError, SpoolError,
+        PluginsRefusedError or RolloutError."""
         self._config = config
         self._registry = registry
         self._telemetry = telemetry
@@ -97,6 +102,9 @@ class Sidecar:
         # One of the workers looks after what others left behind, when there were more of them.
         self._orphans = Orphans(data, config.workers, registry, limits, build=build) if place.index == 0 else None
         self._plugin_hosts = plugin_hosts(config.plugins, registry)
+        self._switches = Switches.of(os.environ)
+        self._tunnels: SidecarTunnels | None = None
+        self._inbound: InboundStreams
         self._draining = asyncio.Event()
         self._listener: Listener
         self._pools: UpstreamPools
@@ -115,6 +123,7 @@ class Sidecar:
             "draining": "it was told to end" if self._draining.is_set() else "",
             "policy": self._policies.blocker,
             "audit": self._audit_blocker(),
+            "tunnel": self._tunnels.blocker if self._tunnels is not None else "",
         }
         return {name: reason for name, reason in found.items() if reason}
 
@@ -129,8 +138,9 @@ class Sidecar:
         """Connections by kind."""
         listener = self._listener
         return {
-            "clients": listener.connections,
-            "exchanges": listener.exchanges,
+            "clients": listener.connections + self._inbound.connections,
+            "exchanges": listener.exchanges + self._inbound.exchanges,
+            "tunnels": self._tunnels.counts() if self._tunnels is not None else {},
             "upstreams": self._pools.counts(),
             "audit_leaves_waiting": self._auditing.waiting,
         }
@@ -156,10 +166,11 @@ class Sidecar:
         inspector = Inspector(loop)
         sys.setswitchinterval(SWITCH_INTERVAL)
         async with asyncio.TaskGroup() as tasks, self._audited(tasks), self._following_policies(tasks):
-            self._pools = pools = UpstreamPools(
-                tasks, deadlines, self._telemetry, max_connections=config.max_upstream_connections
-            )
             effects = LocalEffects(self._registry)
+            self._tunnels = tunnels = self._made_tunnels(effects, tasks)
+            self._pools = pools = UpstreamPools(
+                tasks, deadlines, self._telemetry, max_connections=config.max_upstream_connections, tunnels=tunnels
+            )
             plugins = PluginTasks(self._plugin_hosts, tasks)
             services = Services(
                 snapshots=self._policies,
@@ -175,6 +186,7 @@ class Sidecar:
                 now=_now,
             )
             self._listener = listener = Listener(services, deadlines, _connection_limits(config))
+            self._inbound = inbound = InboundStreams(services, deadlines, _connection_limits(config))
             background = [
                 tasks.create_task(work)
                 for work in (
@@ -187,16 +199,21 @@ class Sidecar:
             pages = await self._serve_pages(tasks)
             try:
                 self.ports["listen"] = await _listen(listener, config.listen, shared=self._place.socket is not None)
+                if tunnels is not None and config.tunnel_listen is not None:
+                    self.ports["tunnel_listen"] = await self._listen_for_tunnels(tunnels, config.tunnel_listen)
                 # What stands by now lives as long as the process: no collection has to look at it again, 40 ms each.
                 gc.collect()
                 gc.freeze()
                 ready(self)
                 await self._draining.wait()
-                await self._finish(listener)
+                await self._finish(listener, tunnels)
             finally:
                 listener.abort()
+                inbound.abort()
                 await asyncio.sleep(0)  # let the aborted exchanges write their leaves
                 pools.close()
+                if tunnels is not None:
+                    tunnels.close()
                 await plugins.stop()
                 inspector.close()
                 for server in pages:
@@ -204,13 +221,39 @@ class Sidecar:
                 for task in background:
                     task.cancel()
 
-    async def _finish(self, listener: Listener) -> None:
+    def _made_tunnels(self, effects: LocalEffects, tasks: asyncio.TaskGroup) -> "SidecarTunnels | None":
+        policies, directory = self._policies, self._config.tunnel_identity
+        if directory is None or not isinstance(policies, PolicyClient):
+            return None
+        from sidecar.tunnels import SidecarTunnels, TunnelFiles  # most sidecars have none, and save the memory
+
+        files = TunnelFiles(directory.expanduser(), time.monotonic)
+
+        def alert(raised: Alert) -> None:
+            effects.carry_out((raised,), ExchangeId(""), _now())
+
+        tunnels = SidecarTunnels(lambda: policies.tunnels, files, self._switches, self._registry, alert, tasks)
+        policies.on_tunnels = tunnels.changed
+        return tunnels
+
+    async def _listen_for_tunnels(self, tunnels: "SidecarTunnels", address: Address) -> int:
+        shared = self._place.socket is not None
+        try:
+            return await tunnels.listen(self._inbound, address.host, address.port, shared_port=shared)
+        except OSError as error:
+            raise CannotListenError(f"--tunnel-listen {address}: {error.strerror or error}") from None
+
+    async def _finish(self, listener: Listener, tunnels: "SidecarTunnels | None") -> None:
         """Readiness fails already; let every exchange under way end, within the time there is."""
         logger.info("draining", extra={"connections": listener.connections, "exchanges": listener.exchanges})
         listener.stop_accepting()
+        self._inbound.stop_accepting()
         try:
             async with asyncio.timeout(self._config.drain_timeout):
                 await listener.drained()
+                await self._inbound.drained()
+                if tunnels is not None:
+                    await tunnels.drain(self._config.drain_timeout)
         except TimeoutError:
             logger.warning("exchanges cut off", extra={"exchanges": listener.exchanges})
 

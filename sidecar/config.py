@@ -49,6 +49,12 @@ class SidecarConfig:
     peer: str = "local"
     """Name under which the application beside this sidecar appears in policies and bans."""
 
+    tunnel_listen: Address | None = None
+    """Where other sidecars' tunnels come in, usually port 15008; none: this sidecar takes none."""
+    tunnel_identity: Path | None = None
+    """Directory of tls.crt, tls.key and ca.crt for tunnels: the certificate is for the mesh's public name and for the
+    services that this sidecar answers for. Needed to take tunnels and to open them."""
+
     plugins: tuple[Path, ...] = ()
     """Folders of task plugins: their code answers, in jailed processes, what a ProtocolPolicy registers for it."""
 
@@ -100,6 +106,12 @@ class SidecarConfig:
         for name in ("controlplane", "ledger"):
             if getattr(self, name) is not None and self.identity is None:
                 yield Finding("identity", f"is needed to speak to {name}", also=(name,))
+        if self.tunnel_listen is not None and self.tunnel_identity is None:
+            yield Finding("tunnel_identity", "is needed to take tunnels", also=("tunnel_listen",))
+        if self.tunnel_identity is not None and self.controlplane is None:
+            yield Finding(
+                "controlplane", "is needed for tunnels: their keys come from there", also=("tunnel_identity",)
+            )
         if self.bans_redis and not self.bans_redis.startswith(("redis://", "rediss://", "unix://")):
             yield Finding("bans_redis", "expected a redis://, rediss:// or unix:// URL")
         if not self.admin.is_loopback:

@@ -15,7 +15,6 @@ from sidecar.dialects.dialect import Dialect
 from sidecar.dialects.registry import Dialects
 from sidecar.refusals import (
     NO_POLICY,
-    NO_TUNNEL,
     UNSUPPORTED_UPGRADE,
     Refusal,
     blocked_route,
@@ -151,8 +150,6 @@ class Planner:
 def _refusal(head: RequestHead, route: Route, dialect: Dialect, path: str) -> Refusal | None:
     if head.upgrade == "websocket":
         return UNSUPPORTED_UPGRADE
-    if route.upstream.peer:
-        return NO_TUNNEL
     if dialect.name is not DialectName.GENERIC or route.unknown_endpoint is UnknownEndpoint.WALK:
         return None
     if not route.pipeline.policies or (head.method in {"GET", "HEAD"} and _LISTING.search(path)):

@@ -48,13 +48,6 @@ NO_POLICY: Final = Refusal(
     ResultCode.NO_POLICY, 503, "aegis_no_policy", "no policy was received yet; /healthz/ready says why", 5
 )
 BANNED: Final = Refusal(ResultCode.DENIED_BAN, 403, "aegis_banned", "this client is refused for a while")
-NO_TUNNEL: Final = Refusal(
-    ResultCode.UPSTREAM_FAILED,
-    503,
-    "aegis_no_tunnel",
-    "this route's upstream is reached through a tunnel only, and there is none to its peer",
-    5,
-)
 NO_AUDIT: Final = Refusal(
     ResultCode.AUDIT_UNAVAILABLE, 503, "aegis_audit_unavailable", "an audit entry is demanded and cannot be kept", 5
 )

@@ -55,6 +55,13 @@ class TunnelView:
     ech_configs: bytes = b""
     """ECHConfigList for new tunnels; empty: there is none."""
     rollout: Rollout = field(default_factory=Rollout)
+    public_name: str = ""
+    """What stands in the clear in every hello; empty: there is no TunnelPolicy."""
+
+    @property
+    def static(self) -> bytes | None:
+        """The public key that we prove; None: we are nobody to tunnels."""
+        return self.keys.static.public if self.keys is not None else None
 
     @property
     def served(self) -> tuple[Peer, ...]:
@@ -90,17 +97,18 @@ def view(held: HeldKeys, documents: Iterable[Document]) -> TunnelView:
     mesh = next((each.value for each in held.values() if isinstance(each.value, MeshKeys)), MeshKeys(b"", frozenset()))
     statics = {SpiffeId(name): each.value for (_, name), each in held.items() if isinstance(each.value, Statics)}
     peers: dict[str, Peer] = {}
-    rollout = Rollout()
+    rollout, public_name = Rollout(), ""
     for document in documents:
         match document.body:
             case TunnelConfig() as policy if document.name == MESH:
                 rollout = Rollout(policy.enabled, policy.rollout_percentage, policy.salt.encode())
+                public_name = policy.public_name
             case PeerConfig() as config:
                 peers[document.name] = _peer(document.name, config)
             case _:
                 pass
     directory = PeerDirectory(peers, dict(_unshared(statics)), mesh.revoked)
-    return TunnelView(keys, directory, mesh.ech_configs, rollout)
+    return TunnelView(keys, directory, mesh.ech_configs, rollout, public_name)
 
 
 def _tunnel_keys(resource: pb.Resource) -> TunnelKeys:

@@ -51,6 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_now",
         "_reader",
         "_released",
+        "_shares_socket",
         "_transport",
         "_written",
         "due",
@@ -77,6 +78,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._counts_bytes = True
         """Whether what we write is what TCP carries; under TLS it is not."""
+        self._shares_socket = False
+        """Whether it is a stream of a tunnel: what its socket acknowledged may be another's."""
         self._written = 0
         self._accepted = _UNKNOWN
         """What the peer's kernel had acknowledged, or will have, when the current request begins."""
@@ -139,6 +142,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = stream = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         stream.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._counts_bytes = transport.get_extra_info("ssl_object") is None
+        self._shares_socket = transport.get_extra_info("tunnel") is not None
         self._accepted = self._bytes_acked()  # not 0: Linux counts the SYN
 
     def data_received(self, data: bytes) -> None:
@@ -189,7 +193,11 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Whether a request may be sent. The peer can still have closed it a moment ago."""
-        return self._reader.reusable and self._transport is not None and not self._transport.is_closing()
+        transport = self._transport
+        if transport is None or not self._reader.reusable or transport.is_closing():
+            return False
+        # A tunnel that is about to end lets its streams end, but not begin anew.
+        return not (self._shares_socket and transport.get_extra_info("leaving"))
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -215,7 +223,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _bytes_acked(self) -> int:
         """Bytes that the peer acknowledged since the connection stands."""
-        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if self._transport is None or self._shares_socket:
+            return _UNKNOWN
+        sock = self._transport.get_extra_info("socket")
         if sock is None or not hasattr(socket, "TCP_INFO"):
             return _UNKNOWN
         try:

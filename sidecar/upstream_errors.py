@@ -2,6 +2,7 @@
 
 UpstreamError            the network's or the upstream's fault; carries the status the client is told
 ├── UnreachableError     502  no connection: refused, unknown name, TLS not trusted
+├── NoTunnelToPeerError  503  a peer is reached through its tunnel or not at all
 ├── ConnectTimeoutError  504
 ├── SaturatedError       503  as many connections as allowed are busy
 └── BrokenError          502  the connection ended, or what came was no answer
@@ -21,6 +22,13 @@ class UnreachableError(UpstreamError):
     """No connection could be made."""
 
     code = "aegis_upstream_unreachable"
+
+
+class NoTunnelToPeerError(UpstreamError):
+    """There is no tunnel to the upstream's peer, and nothing was sent another way."""
+
+    status = 503
+    code = "aegis_no_tunnel"
 
 
 class ConnectTimeoutError(UpstreamError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from policies.snapshot import Upstream
@@ -9,7 +10,20 @@ from sidecar.codecs.http1_head import AnswerHeads
 from sidecar.deadlines import Deadlines
 from sidecar.ports import Telemetry
 from sidecar.upstream import KEEP_ALIVE, Caller, UpstreamConnection
-from sidecar.upstream_errors import ConnectTimeoutError, SaturatedError, UnreachableError, UpstreamError
+from sidecar.upstream_errors import (
+    ConnectTimeoutError,
+    NoTunnelToPeerError,
+    SaturatedError,
+    UnreachableError,
+    UpstreamError,
+)
+
+
+class TunnelDialler(Protocol):
+    """Reaches peers."""
+
+    async def connect(self, connection: UpstreamConnection, peer: str, within: float) -> None:
+        """Give `connection` a stream to the Peer of this name. Raises NoTunnelToPeerError. `within`: seconds."""
 
 
 class UpstreamPool:
@@ -23,6 +37,7 @@ class UpstreamPool:
         telemetry: Telemetry,
         *,
         max_connections: int,
+        tunnels: TunnelDialler | None = None,
     ) -> None:
         url = urlsplit(upstream.url)
         self.upstream = upstream
@@ -36,6 +51,7 @@ class UpstreamPool:
         self._deadlines = deadlines
         self._telemetry = telemetry
         self._max = max_connections
+        self._tunnels = tunnels
         self._heads = AnswerHeads()
         self._context: ssl.SSLContext | None = None
         self._idle: dict[UpstreamConnection, None] = {}
@@ -74,10 +90,12 @@ class UpstreamPool:
         self._open.add(connection)
         try:
             async with asyncio.timeout(self.upstream.connect_timeout):
-                await self._connect_to_host(connection)
+                await self._stand(connection)
+        except UpstreamError as no_tunnel:
+            error: UpstreamError = no_tunnel
         except TimeoutError:
             waited = f"{self.upstream.connect_timeout:g} s"
-            error: UpstreamError = ConnectTimeoutError(f"{name}: no connection in {waited}; a firewall may block it")
+            error = ConnectTimeoutError(f"{name}: no connection in {waited}; a firewall may block it")
         except ssl.SSLError as tls_error:
             error = UnreachableError(f"{name}: TLS failed: {tls_error.reason or 'no reason given'}")
         except OSError as os_error:
@@ -89,6 +107,16 @@ class UpstreamPool:
             return
         self._open.discard(connection)
         caller.upstream_failed(error)
+
+    async def _stand(self, connection: UpstreamConnection) -> None:
+        if self.upstream.peer:
+            if self._tunnels is None:
+                raise NoTunnelToPeerError(f"peer {self.upstream.peer}: this sidecar has no tunnel_identity")
+            await self._tunnels.connect(connection, self.upstream.peer, self.upstream.connect_timeout)
+        else:
+            await self._connect_to_host(connection)
+        connection.due = self._deadlines.now() + KEEP_ALIVE
+        self._deadlines.watch(connection)
 
     async def _connect_to_host(self, connection: UpstreamConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -102,8 +130,6 @@ class UpstreamPool:
             ssl=self._context,
             server_hostname=self.host if self._is_tls else None,
         )
-        connection.due = self._deadlines.now() + KEEP_ALIVE
-        self._deadlines.watch(connection)
 
     def _release(self, connection: UpstreamConnection) -> None:
         if self._closed:

@@ -6,20 +6,27 @@ from collections.abc import Collection
 from policies.snapshot import Upstream
 from sidecar.deadlines import Deadlines
 from sidecar.ports import Telemetry
-from sidecar.upstream_pool import UpstreamPool
+from sidecar.upstream_pool import TunnelDialler, UpstreamPool
 
 
 class UpstreamPools:
     """Finds the pool of an upstream, makes it if need be. Owned by one event loop."""
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, deadlines: Deadlines, telemetry: Telemetry, *, max_connections: int
+        self,
+        tasks: asyncio.TaskGroup,
+        deadlines: Deadlines,
+        telemetry: Telemetry,
+        *,
+        max_connections: int,
+        tunnels: TunnelDialler | None = None,
     ) -> None:
         """`max_connections`: to one upstream."""
         self._tasks = tasks
         self._deadlines = deadlines
         self._telemetry = telemetry
         self._max_connections = max_connections
+        self._tunnels = tunnels
         self._pools: dict[Upstream, UpstreamPool] = {}
 
     def pool(self, upstream: Upstream) -> UpstreamPool:
@@ -27,7 +34,12 @@ class UpstreamPools:
         pool = self._pools.get(upstream)
         if pool is None:
             pool = self._pools[upstream] = UpstreamPool(
-                upstream, self._tasks, self._deadlines, self._telemetry, max_connections=self._max_connections
+                upstream,
+                self._tasks,
+                self._deadlines,
+                self._telemetry,
+                max_connections=self._max_connections,
+                tunnels=self._tunnels,
             )
         return pool
 

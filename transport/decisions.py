@@ -61,6 +61,8 @@ class Reason(StrEnum):
     BREAKER_OPEN = "breaker_open"
     REVOKED = "revoked"
     UNKNOWN_PEER = "unknown_peer"
+    NO_KEYS = "no_keys"
+    """We were given none: no Peer document names this workload."""
 
 
 class SecurityEvent(StrEnum):

@@ -101,9 +101,14 @@ class Mux:
         )
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether one of the ends said GOAWAY: streams that stand go on, and there will be no others."""
+        return self._leaving or self._peer_leaving
+
+    @property
     def is_drained(self) -> bool:
         """Whether one of the ends said GOAWAY and nothing is left to do or to send."""
-        return (self._leaving or self._peer_leaving) and not self._streams and not self._control
+        return self.is_leaving and not self._streams and not self._control
 
     @property
     def has_output(self) -> bool:

@@ -183,6 +183,8 @@ class Link(asyncio.BufferedProtocol):
                     return established.service
                 case "tunnel":
                     return established.mode
+                case "leaving":
+                    return self.session.mux.is_leaving
                 case _:
                     pass
         return default if self._socket is None else self._socket.get_extra_info(name, default)

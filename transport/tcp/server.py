@@ -19,6 +19,7 @@ from transport.tcp.link import Link
 from transport.tcp.meter import Meter, Role
 from transport.tls13.record import BufferPool
 from transport.tunnel.accepting import Accepting, Reception
+from transport.tunnel.binding import Established
 from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, TunnelLostError
 from transport.tunnel.session import Times
 
@@ -130,6 +131,14 @@ class TunnelServer:
     def revoke(self, statics: Collection[bytes]) -> int:
         """Close every tunnel of one of these static keys, now; how many there were."""
         hit = [link for link in self._tunnels if link.standing.established.peer_static in statics]
+        for link in hit:
+            self._guard.observed(SecurityEvent.REVOKED_STATIC, link.source, link.loop.time())
+            link.revoke()
+        return len(hit)
+
+    def review(self, may_stay: Callable[[Established], bool]) -> int:
+        """Close every tunnel that may not stand any more, now; how many there were."""
+        hit = [link for link in self._tunnels if not may_stay(link.standing.established)]
         for link in hit:
             self._guard.observed(SecurityEvent.REVOKED_STATIC, link.source, link.loop.time())
             link.revoke()

@@ -6,7 +6,8 @@
     abort                            RESET: the peer learns at once that nobody waits
 
 `get_extra_info` knows "peer" (whose static key was proved, a SPIFFE ID), "service", "headers" (of the OPEN frame),
-"tunnel" (a TunnelMode: ech or no_ech) and what the socket knows ("peername", ...).
+"tunnel" (a TunnelMode: ech or no_ech), "leaving" (whether the tunnel is about to end: begin nothing new on it) and what
+the socket knows ("peername", ...).
 """
 
 import asyncio
