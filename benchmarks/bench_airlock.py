@@ -62,6 +62,19 @@ and say when a beta blocker should be introduced. List common adverse effects an
 first weeks. Finally, write a short explanation in plain language that could be given to a family who has never heard
 of heart failure before.
 """
+TRIGGERS = """\
+The patient asked the front desk to call her back about the account, and the insurance policy that the group had
+changed last year. She said that the provider never answered the phone, that the contact form on the web page was
+broken, and that the plan would not cover the visit. The nurse took note of the claim and told the member to reach the
+office again in the morning, since the subscriber had to sign the card first. A device such as a pump or a pacemaker
+needs a serial check, and the address on file may be wrong. Please draft a polite answer in which the patient learns
+how to renew the licence, whom to ring about the certificate, and what the participant in the study has to do before
+the next appointment; mention that the text should not name the physician, that no date was fixed, and that a copy
+of the record goes to the guardian. The account holder can also fax or mail the signed letter.
+"""
+NUMBERED = TRIGGERS.replace("last year", "in 2019").replace("the study", "the 2 studies")
+TEXTS = {"clean": CLEAN, "words": TRIGGERS, "words, 4 digits": NUMBERED, "dense": DENSE}
+"""Words: prose of words that announce identifiers, without any."""
 SIZES = (512, 2048, 8192, 65536)
 ADVERSARIAL: dict[str, Callable[[int], str]] = {
     "digits": lambda n: _pseudo_random(string.digits, n),
@@ -89,6 +102,66 @@ ADVERSARIAL: dict[str, Callable[[int], str]] = {
     "newlines": lambda n: "\n" * n,
     "中文": lambda n: ("患者于二〇二四年三月入院，" * n)[:n],
 }
+HOSTILE = (
+    # Each made some confirmation work for nothing: 48 to 115 ms once.
+    *(
+        "1月",
+        "令和",
+        "年1月",
+        "号1",
+        "姓名：",
+        "电话：138",
+        "2341 2341 2346 ",
+        "5 May 5 May ",
+        "8-Nov-2013\n",
+        "15 जनवरी 2020 ",
+    ),
+    *(
+        "1\u200d2\u200d3\u200d-\u200d",
+        "7\u2009Jun\u20092012 ",
+        "SSN १२३-४५-६७८९ ",
+        "SSN 750\u201128\u20116688,",
+        "SSN 168-\n75-2674\n",
+    ),
+    *(
+        "card ４１１１１１１１１１１１１１１１\n",
+        "ann&#64;example.org ",
+        "3%202030",
+        "+44%2020%205473%202030 ",
+        "25ноября2017г.",
+    ),
+    *("30:0B:91:AA:AA:86,", "::1 ", "a::", "1.1.1.1 ", "0.1.2.3]", "390.533.447-05\n", "12 03", " 0130 00", "1 A St "),
+    *(
+        "(mrn,",
+        "mrn, mrn 1",
+        "74218096 is my mrn",
+        "9 (mrn) ",
+        "<mrn>74218096</mrn><dob>2001-02-03</dob>",
+        "a,mrn,b\n1,2,3\n",
+    ),
+    *(
+        "40°26'46",
+        "DOB: 12/15/1992,",
+        "on 7/18.",
+        "1/1 ",
+        "90 y ",
+        "ring 0044 20 7946 0958\n",
+        "the account 1 ",
+        "Dr A ",
+    ),
+    *(
+        "sk-aaaa ",
+        "password: ",
+        ".jpg ",
+        "FP-1 ",
+        "rue A 1 ",
+        "P.O. Box 1 ",
+        "CA 94110 ",
+        "SW1A 1AA ",
+        "40.7127, -74.0059 ",
+    ),
+)
+ADVERSARIAL |= {repr(unit)[1:-1]: lambda n, unit=unit: (unit * n)[:n] for unit in HOSTILE}  # type: ignore[misc]
 PRESIDIO = """
 import json, sys, time
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
@@ -167,9 +240,7 @@ def presidio(texts: dict[str, str]) -> dict[str, float]:
 
 def scanning(console: Console, scanner: Scanner) -> None:
     """us/KB by size and density."""
-    texts = {
-        f"{name} {size}": sized(text, size) for name, text in (("clean", CLEAN), ("dense", DENSE)) for size in SIZES
-    }
+    texts = {f"{name} {size}": sized(text, size) for name, text in TEXTS.items() for size in SIZES}
     peer = presidio({name: text for name, text in texts.items() if len(text) <= 8192})
     table = Table("text", "bytes", "found/KB", "us/KB", "presidio us/KB", "x", title="scan")
     for name, text in texts.items():
@@ -177,7 +248,7 @@ def scanning(console: Console, scanner: Scanner) -> None:
         ours = cpu(lambda text=text: scanner.scan(text)) * 1e6 / kib  # type: ignore[misc]
         theirs = peer[name] * 1e6 / kib if name in peer else None
         table.add_row(
-            name.split()[0],
+            name.rsplit(" ", 1)[0],
             str(len(text)),
             f"{len(scanner.scan(text)) / kib:.1f}",
             f"{ours:.1f}",

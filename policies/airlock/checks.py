@@ -8,7 +8,7 @@ import re
 from functools import cache
 from typing import Final
 
-from stdnum import luhn, numdb, verhoeff
+from stdnum import numdb
 from stdnum.gb import nhs
 from stdnum.iso7064 import mod_97_10
 
@@ -31,6 +31,17 @@ _VIN_VALUES: Final = dict(
 _VIN_WEIGHTS: Final = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 
 
+_LUHN_DOUBLED: Final = bytes((byte - 48) * 2 % 9 or (byte - 48 and 9) if 48 <= byte < 58 else 0 for byte in range(256))
+"""Every second digit doubled, its own digits added up."""
+
+
+def is_luhn(digits: str) -> bool:
+    """Whether ASCII digits end in the check digit of ISO/IEC 7812-1, annex B."""
+    ascii_digits = digits.encode()
+    singles = ascii_digits[-1::-2]
+    return (sum(singles) - 48 * len(singles) + sum(ascii_digits[-2::-2].translate(_LUHN_DOUBLED))) % 10 == 0
+
+
 def is_card_range(digits: str) -> bool:
     """Whether a payment scheme issues numbers of this prefix and length (ISO/IEC 7812)."""
     return _CARD_RANGES.fullmatch(digits) is not None
@@ -38,12 +49,33 @@ def is_card_range(digits: str) -> bool:
 
 def is_card(digits: str) -> bool:
     """Whether this is a card number of a known range with a right check digit."""
-    return is_card_range(digits) and bool(luhn.is_valid(digits))
+    return is_card_range(digits) and is_luhn(digits)
 
 
 def is_imei(digits: str) -> bool:
     """Whether these 15 digits are an IMEI of a reporting body in use, with its Luhn digit (3GPP TS 23.003)."""
-    return len(digits) == 15 and digits[:2] in {"01", "35", "86", "99"} and bool(luhn.is_valid(digits))
+    return len(digits) == 15 and digits[:2] in {"01", "35", "86", "99"} and is_luhn(digits)
+
+
+def _verhoeff_rows() -> list[list[list[int]]]:
+    """For each of twelve positions from the right: check so far and digit -> check (Verhoeff 1969)."""
+    turned = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]
+    permutation = list(range(10))
+    rows = []
+    for _ in range(12):
+        rows.append([[_in_d5(check, permutation[digit]) for digit in range(10)] for check in range(10)])
+        permutation = [permutation[digit] for digit in turned]
+    return rows
+
+
+def _in_d5(a: int, b: int) -> int:
+    """The product of two elements of the dihedral group of order ten: 0 to 4 turn, 5 to 9 reflect."""
+    if a < 5:
+        return (a + b) % 5 + (b >= 5) * 5
+    return (a - b) % 5 + (b < 5) * 5
+
+
+_VERHOEFF: Final = _verhoeff_rows()
 
 
 def is_vin(text: str) -> bool:
@@ -57,7 +89,7 @@ def is_vin(text: str) -> bool:
 
 def is_npi(digits: str) -> bool:
     """Whether this is a National Provider Identifier: Luhn over the prefix 80840 and ten digits (45 CFR 162.406)."""
-    return len(digits) == 10 and digits[0] in "12" and bool(luhn.is_valid("80840" + digits))
+    return len(digits) == 10 and digits[0] in "12" and is_luhn("80840" + digits)
 
 
 def is_dea(text: str) -> bool:
@@ -73,7 +105,12 @@ def is_nhs(digits: str) -> bool:
 
 def is_aadhaar(digits: str) -> bool:
     """Whether twelve digits pass the Verhoeff check and range of the Aadhaar number."""
-    return len(digits) == 12 and digits[0] not in "01" and bool(verhoeff.is_valid(digits))
+    if len(digits) != 12 or digits[0] in "01":
+        return False
+    check = 0
+    for row, digit in zip(_VERHOEFF, map(int, reversed(digits)), strict=True):
+        check = row[check][digit]
+    return check == 0
 
 
 def is_iban(compact: str) -> bool:

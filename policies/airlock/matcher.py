@@ -1,13 +1,14 @@
 """Runs every trigger of every recogniser over a text in one linear pass, with Hyperscan.
 
-Two databases: words and cheap shapes for everything, digit shapes only for texts in which digits stand in a row. No
-start-of-match: it doubles the cost, and a confirmation looks back on its own.
+Three databases: words and cheap shapes for everything; words that announce a number only around digits; shapes of
+digits only in texts in which digits stand in a row. No start-of-match: it doubles the cost, and a confirmation looks
+back on its own.
 """
 
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -21,7 +22,16 @@ NORMALISE: Final = 0
 """Event id: this text is damaged, see `normalise`."""
 DIGITS: Final = 1
 """Event id: this text has digits in a row."""
+TABLE: Final = 2
+"""Event id: this text may hold a table, whose header may stand far from the digits below it."""
 
+Event = tuple[int, int]
+"""Where a trigger ended, in bytes, and its id."""
+
+
+Trigger = tuple[bytes, int, int]
+"""Expression, id, flags."""
+_ONCE: Final = hyperscan.HS_FLAG_SINGLEMATCH
 
 Entry = tuple[Confirm, int, int]
 """What a trigger calls for: its confirmation, the characters of its keyword (0: it is a shape), and the characters that
@@ -30,7 +40,10 @@ it consumed behind the keyword. A plain tuple: it is taken apart for every event
 # A keyword of up to four letters stands within many words ("tel" in "hotel"): the matcher must see its edges.
 _SHORT: Final = 4
 _LEFT: Final = r"[^A-Za-z0-9]"
-_RIGHTS: Final = (r"""[\x00 :#="'._*\t\n,)(/0-9<>;|\]\[-]""", "：")
+_SHORT_RIGHTS: Final = ((r"""[\x00 :#="'._*\t\n,)(/0-9<>;|\]\[-]""", 1), ("：", 1))
+_ANY_RIGHT: Final = (("", 0),)
+_APART: Final = (("[^A-Za-z0-9 ]", 1), (" [^A-Za-z0-9]", 2))
+"""What may stand behind a keyword, and how many characters that is."""
 
 # What calls for `normalise.normalise`. Bytes of UTF-8: the matcher knows no characters.
 _ODD: Final = (
@@ -91,54 +104,87 @@ _IN_A_ROW: Final = (
 )
 
 
+_CELLS: Final = (r"""[A-Za-z0-9_"'][,;][A-Za-z_"']""", r"[|\t] ?[A-Za-z\"*_`]", r"\)\s{1,3}VALUES")
+"""Delimiters of header cells: prose has a space behind its commas. Tables written with spaces are small enough."""
+
+_FLAT: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
+_AHEAD: Final = 80
+"""Bytes of a keyword, of filler and of a value up to its first digit; what is farther apart is not one thing."""
+_BACK: Final = 64
+"""The same for a value that stands before its keyword."""
+_SPARSE: Final = 24
+"""Bytes of text for every digit from which on it is worth looking around digits only."""
+_SHAPE: Final = 64
+"""Bytes of a digit shape without any digit, at its edges."""
+
+
 class Matcher:
     """Compiled triggers. Shared; may be used by several threads at once."""
 
-    __slots__ = ("_digit_scratch", "_digits", "_word_scratch", "_words", "entries")
+    __slots__ = ("_digits", "_keys", "_words", "entries")
 
     def __init__(self, recognizers: Sequence[Recognizer] = RECOGNIZERS) -> None:
-        self.entries: list[Entry] = [(_nothing, 0, 0), (_nothing, 0, 0)]
-        words: list[tuple[bytes, int, int]] = []
-        digits: list[tuple[bytes, int, int]] = []
-        words += [(_bytes(shape), NORMALISE, 0) for shape in (*DAMAGE, *_digits_of_other_scripts())]
-        words += [(_bytes(shape), DIGITS, hyperscan.HS_FLAG_SINGLEMATCH) for shape in _IN_A_ROW]
-        digits += [(_bytes(shape), NORMALISE, 0) for shape in SPACED]
+        self.entries: list[Entry] = [(_nothing, 0, 0)] * 3
+        words: list[Trigger] = []
+        keys: list[Trigger] = []
+        digits: list[Trigger] = []
+        words += [(_bytes(shape), NORMALISE, _ONCE) for shape in (*DAMAGE, *_digits_of_other_scripts())]
+        words += [(_bytes(shape), DIGITS, _ONCE) for shape in _IN_A_ROW]
+        words += [(_bytes(shape), TABLE, _ONCE) for shape in _CELLS]
+        digits += [(_bytes(shape), NORMALISE, _ONCE) for shape in SPACED]
         for recognizer in recognizers:
             flags = hyperscan.HS_FLAG_CASELESS if recognizer.caseless else 0
             into = digits if recognizer.digits else words
             self.entries.append((recognizer.confirm, 0, 0))
             into += [(_bytes(shape), len(self.entries) - 1, flags) for shape in recognizer.shapes]
             for word in recognizer.words:
-                words += self._word_triggers(recognizer, word)
-        self._words, self._digits = _database(words), _database(digits)
-        self._word_scratch: list[Any] = []
-        self._digit_scratch: list[Any] = []
+                (keys if recognizer.near else words).extend(self._word_triggers(recognizer, word))
+        self._words, self._keys, self._digits = Database(words), Database(keys), Database(digits)
 
-    def _word_triggers(self, recognizer: Recognizer, word: str) -> list[tuple[bytes, int, int]]:
+    def _word_triggers(self, recognizer: Recognizer, word: str) -> list[Trigger]:
         forms = {word} if word.isascii() else {word, word.capitalize(), word.upper(), word.title(), _unaccented(word)}
         spaced = {form.replace(" ", space) for form in forms for space in (" ", "_", "")}
         triggers = []
         for form in sorted(spaced):
             short = len(form) <= _SHORT and form.isascii()
-            self.entries.append((recognizer.confirm, len(form), int(short)))
-            rights = _RIGHTS if short else ("",)
-            triggers += [
-                (
-                    f"{_LEFT if short else ''}{re.escape(form)}{right}".encode(),
-                    len(self.entries) - 1,
-                    hyperscan.HS_FLAG_CASELESS,
-                )
-                for right in rights
-            ]
+            left = _LEFT if short else ""
+            for right, characters in _APART if recognizer.apart else _SHORT_RIGHTS if short else _ANY_RIGHT:
+                self.entries.append((recognizer.confirm, len(form), characters))
+                expression = f"{left}{re.escape(form)}{right}".encode()
+                triggers.append((expression, len(self.entries) - 1, hyperscan.HS_FLAG_CASELESS))
         return triggers
 
-    def words(self, data: bytes) -> list[tuple[int, int]]:
-        """(end, id) of every trigger for which no digits in a row are needed, unordered."""
-        return _scan(self._words, self._word_scratch, data)
+    def events(self, data: bytes) -> list[Event]:
+        """Every trigger that fired, in order. `data` begins with a zero byte and ends with two."""
+        events = self._words.scan(data)
+        flat = data.translate(_FLAT)
+        first = flat.find(b"0")
+        if first < 0:
+            events.sort()
+            return events
+        marks = {trigger for _, trigger in events if trigger <= TABLE}
+        if TABLE in marks or flat.count(b"0") * _SPARSE > len(data):
+            events += self._keys.scan(data)
+        else:
+            for start, end in _around_digits(flat, first):
+                events += self._keys.scan_part(data, start, end)
+        if DIGITS in marks:
+            events += self._digits.scan_part(data, max(0, first - _SHAPE), flat.rfind(b"0") + _SHAPE)
+        events.sort()
+        return events
 
-    def digits(self, data: bytes) -> list[tuple[int, int]]:
-        """(end, id) of every digit shape, unordered."""
-        return _scan(self._digits, self._digit_scratch, data)
+
+def _around_digits(flat: bytes, first: int) -> Iterator[tuple[int, int]]:
+    """Start and end of every part of a text that is near enough to a digit, in order and apart."""
+    end = 0
+    while first >= 0:
+        start = max(end, first - _AHEAD)
+        end = first + _BACK
+        # Far enough that the next part, which begins before its digit, begins behind this one.
+        while (last := flat.rfind(b"0", end - _BACK + 1, end + _AHEAD)) >= 0:
+            end = last + _BACK
+        yield start, end
+        first = flat.find(b"0", end)
 
 
 def _unaccented(word: str) -> str:
@@ -147,19 +193,37 @@ def _unaccented(word: str) -> str:
     return plain if len(plain) >= max(5, len(word)) else word
 
 
-def _scan(database: Any, scratches: list[Any], data: bytes) -> list[tuple[int, int]]:
-    # One scratch per scan in flight. `pop` and `append` of a list are atomic, so threads need no lock.
-    scratch = scratches.pop() if scratches else hyperscan.Scratch(database)
-    events: list[tuple[int, int]] = []
-    try:
-        database.scan(data, _on_match, 0, events, scratch)
-    finally:
-        scratches.append(scratch)
-    return events
+class Database:
+    """One compiled set of triggers."""
+
+    __slots__ = ("_database", "_scratches")
+
+    def __init__(self, triggers: Sequence[Trigger]) -> None:
+        self._database: Any = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        expressions, ids, flags = zip(*triggers, strict=True)
+        self._database.compile(expressions=list(expressions), ids=list(ids), flags=list(flags), elements=len(triggers))
+        self._scratches: list[Any] = []
+
+    def scan(self, data: bytes) -> list[Event]:
+        """Every trigger that fires, unordered."""
+        # One scratch per scan in flight. `pop` and `append` of a list are atomic, so threads need no lock.
+        scratch = self._scratches.pop() if self._scratches else hyperscan.Scratch(self._database)
+        events: list[Event] = []
+        try:
+            self._database.scan(data, _on_match, 0, events.append, scratch)
+        finally:
+            self._scratches.append(scratch)
+        return events
+
+    def scan_part(self, data: bytes, start: int, end: int) -> list[Event]:
+        """The same for `data[start:end]`; offsets are those of `data`."""
+        if start == 0 and end >= len(data):
+            return self.scan(data)
+        return [(position + start, trigger) for position, trigger in self.scan(data[start:end])]
 
 
-def _on_match(trigger: int, _start: int, end: int, _flags: int, events: list[tuple[int, int]]) -> None:
-    events.append((end, trigger))
+def _on_match(trigger: int, _start: int, end: int, _flags: int, append: Callable[[Event], None]) -> None:
+    append((end, trigger))
 
 
 def _nothing(_text: str, _end: int, _found: list[Any]) -> None:
@@ -168,13 +232,6 @@ def _nothing(_text: str, _end: int, _found: list[Any]) -> None:
 
 def _bytes(expression: str) -> bytes:
     return expression.encode()
-
-
-def _database(triggers: list[tuple[bytes, int, int]]) -> Any:
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    expressions, ids, flags = zip(*triggers, strict=True)
-    database.compile(expressions=list(expressions), ids=list(ids), flags=list(flags), elements=len(triggers))
-    return database
 
 
 @cache

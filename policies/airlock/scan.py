@@ -5,12 +5,12 @@ Cost is linear in the text and in what fired; both are capped, and past a cap th
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from policies.airlock.config import Caps
 from policies.airlock.labels import Label
-from policies.airlock.matcher import DIGITS, NORMALISE, matcher
+from policies.airlock.matcher import NORMALISE, Event, matcher
 from policies.airlock.memory import SHORTEST, Span, SpanMemory
 from policies.airlock.normalise import normalise
 from policies.airlock.recognizers.contact import FAX_REACH, is_fax
@@ -25,10 +25,8 @@ _ADDRESS, _BIRTH, _DATE, _FAX, _PHONE = Label.ADDRESS, Label.DATE_OF_BIRTH, Labe
 _SETTLED: Final = Rank.CHECKED
 """From this rank on, shapes within a finding are not looked at any more."""
 
-
-Events = list[tuple[int, int]]
-
-_EDGES: Final = frozenset(a + b for a in " \n\t\0\"'([{,;|>=" for b in " \n\t\0\"')]},:;.#=|<")
+_BEFORE: Final = frozenset(" \n\t\0\"'([{,;|>=")
+_BEHIND: Final = frozenset(" \n\t\0\"')]},:;.#=|<")
 """Characters before and behind a keyword that need no second look: it is a word of its own."""
 _DRESSING: Final = " \"'`*_.[]"
 _DELIMITING: Final = frozenset(DELIMITERS + ")\n\"'`*_.]")
@@ -70,68 +68,76 @@ class Scanner:
             name = names[i]
             if name:
                 memory.remember(name, spans)
-        if sum(map(len, filter(None, results))) > self._caps.max_spans:
-            raise CapExceededError(f"more than {self._caps.max_spans} identifiers in one prompt")
-        return [spans or _NOTHING for spans in results]
+        return self._bounded(spans or _NOTHING for spans in results)
 
     def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
         # Zero bytes between the texts and at both ends: no word and no number reaches over them, and triggers find the
         # one before and the two behind that some of them ask for.
         data = b"\0%b\0\0" % b"\0\0".join(encoded)
-        events = self._matcher.words(data)
+        events = self._matcher.events(data)
         if not events:
             return [_NOTHING] * len(texts)
-        if DIGITS in {trigger for _, trigger in events}:
-            events += self._matcher.digits(data)
         if len(events) > 256 + len(data) * self._caps.max_candidates_per_kib // 1024:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
-        events.sort()
-        results = []
-        start, first, total = 1, 0, 0
+        damaged = any(trigger == NORMALISE for _, trigger in events)
+        if len(texts) == 1:
+            found = (self._of_damaged if damaged else self._confirmed)(texts[0], encoded[0], events, 1)
+            return self._bounded([merge(found)])
+        if damaged:
+            # Damage is told once a scan, not once a text.
+            return self._bounded(self._scanned([text], [part])[0] for text, part in zip(texts, encoded, strict=True))
+        return self._bounded(self._settled(texts, encoded, events))
+
+    def _settled(self, texts: Sequence[str], encoded: Sequence[bytes], events: Sequence[Event]) -> Iterator[list[Span]]:
+        start, first = 1, 0
         for text, part in zip(texts, encoded, strict=True):
-            last = len(events) if len(texts) == 1 else bisect_left(events, (start + len(part) + 3, 0), first)
-            results.append(self._settled(text, part, events[first:last], start) if last > first else _NOTHING)
+            last = bisect_left(events, (start + len(part) + 3, 0), first)
+            found = self._confirmed(text, part, events[first:last], start) if last > first else None
+            yield merge(found) if found else _NOTHING
             start, first = start + len(part) + 2, last
-            total += len(results[-1])
+
+    def _bounded(self, results: Iterable[list[Span]]) -> list[list[Span]]:
+        """All of them. Raises CapExceededError as soon as they are too many together."""
+        bounded = []
+        total = 0
+        for spans in results:
+            total += len(spans)
             if total > self._caps.max_spans:
                 raise CapExceededError(f"more than {self._caps.max_spans} identifiers in one prompt")
-        return results
+            bounded.append(spans)
+        return bounded
 
-    def _settled(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Span]:
-        damaged = NORMALISE in {trigger for _, trigger in events}
-        found = (self._of_damaged if damaged else self._confirmed)(text, encoded, events, origin)
-        return merge(found)
-
-    def _of_damaged(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Candidate]:
+    def _of_damaged(self, text: str, encoded: bytes, events: Sequence[Event], origin: int) -> list[Candidate]:
         """What is found in the normalised text, at the places of the original; and in the original, where undoing
         damage changed lengths: a wrong repair must never hide anything."""
         plain = normalise(text)
         found = self._confirmed(text, encoded, events, origin) if plain.starts else []
         encoded = plain.text.encode("utf-8", "surrogatepass")
-        data = b"\0%b\0\0" % encoded
-        again = self._matcher.words(data) + self._matcher.digits(data)
-        again.sort()
+        again = self._matcher.events(b"\0%b\0\0" % encoded)
         for start, end, rank, label in self._confirmed(plain.text, encoded, again, 1):
             found.append((*plain.original(start, end), rank, label))
         return found
 
-    def _confirmed(self, text: str, encoded: bytes, events: Events, origin: int) -> list[Candidate]:
+    def _confirmed(self, text: str, encoded: bytes, events: Sequence[Event], origin: int) -> list[Candidate]:
         """What confirmations find. Offsets of `events` count from `origin` bytes before the text."""
         if len(encoded) != len(text):
             events, origin = _in_characters(encoded, events, origin), 0
         entries = self._matcher.entries
         found: list[Candidate] = []
-        count = covered = tabled = 0
+        count = covered = tabled = value_end = 0
         latest: Confirm | None = None
-        value_end, size = 0, len(text)
-        tables = 16 + size // 1024  # attempts to read one: each may look at a line of some thousand characters
-        caps = self._caps
+        size, caps = len(text), self._caps
+        edged = f"\0{text}\0\0"
+        # Attempts to read a table: each may look at a line of some thousand characters.
+        tables = 16 + size // 1024 if "\n" in text or ")" in text else 0
         # Several candidates may turn out to be one identifier.
-        most = min(caps.min_spans + len(text) * caps.max_spans_per_kib // 1024, 4 * caps.max_spans)
+        most = min(caps.min_spans + size * caps.max_spans_per_kib // 1024, 4 * caps.max_spans)
         for position, trigger in events:
             confirm, word, trailing = entries[trigger]
             # A trigger may take characters behind its keyword, and zero bytes behind the text.
-            end = min(position - origin - trailing, size)
+            end = position - origin - trailing
+            if end > size:
+                end = size
             if end <= value_end and confirm is latest:
                 continue  # just found by this recogniser: "account" in "account number" led to the value already
             if not word:
@@ -139,12 +145,14 @@ class Scanner:
                     continue  # inside what is settled: nothing it could be called would matter
                 confirm(text, end, found)
             else:
-                around = (text[end - word - 1 : end - word] or "\0") + text[end : end + 2]
-                if around[:2] not in _EDGES and not _is_whole_word(text, end - word, end):
+                behind = edged[end + 1]
+                if (behind not in _BEHIND or edged[end - word] not in _BEFORE) and not _is_whole_word(
+                    text, end - word, end
+                ):
                     continue
                 confirm(text, end, found)
-                maybe = end > tabled and tables and (around[1:2] in _DELIMITING or around[2:] in _DELIMITING)
-                if maybe and _heads_a_column(text, end - word, end):
+                may_head = tables and end > tabled and (behind in _DELIMITING or edged[end + 2] in _DELIMITING)
+                if may_head and _heads_a_column(text, end - word, end):
                     tabled = table(text, end, found)
                     tables -= 1
             if len(found) > count:
@@ -162,7 +170,7 @@ _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 """Bytes of UTF-8 that begin no character."""
 
 
-def _in_characters(encoded: bytes, events: Events, origin: int) -> Events:
+def _in_characters(encoded: bytes, events: Sequence[Event], origin: int) -> list[Event]:
     """Byte offsets as code points of the text itself, in one pass: events come in order."""
     counted = []
     done = characters = 0
@@ -208,30 +216,38 @@ def _in_context(text: str, found: list[Candidate]) -> list[Candidate]:
     births: list[int] = []
     lines: list[tuple[int, Label]] = []
     settled: list[Candidate] = []
+    dates: list[int] = []
+    numbers: list[int] = []
     faxed = addressed = False
     for candidate in found:
         start, end, _, label = candidate
         if start < end:
+            if label is _DATE:
+                dates.append(len(settled))
+            elif label is _PHONE:
+                numbers.append(len(settled))
+            elif label is _ADDRESS:
+                addressed = True
             settled.append(candidate)
-            addressed = addressed or label is _ADDRESS
         elif label is _BIRTH:
             births.append(start)
         else:
             lines.append((start, label))
             faxed = faxed or label is _FAX
-    if not (births or faxed or addressed):
-        return settled
     # Announcements came in the order of the text.
-    for i, (start, end, rank, label) in enumerate(settled):
-        if births and label is _DATE:
+    if births:
+        for i in dates:
+            start, end, _, _ = settled[i]
             before = bisect_right(births, start) - 1
             if is_birth(text, births[before] if before >= 0 else -BIRTH_REACH - 1, start, end):
-                settled[i] = (start, end, Rank.KEYED, Label.DATE_OF_BIRTH)
-        elif faxed and label is _PHONE:
+                settled[i] = (start, end, Rank.KEYED, _BIRTH)
+    if faxed:
+        for i in numbers:
+            start, end, rank, _ = settled[i]
             before = bisect_left(lines, (start, "")) - 1
-            word_end, kind = lines[before] if before >= 0 else (start, Label.PHONE)
-            if is_fax(text, kind is Label.FAX and start - word_end <= FAX_REACH, end):
-                settled[i] = (start, end, rank, Label.FAX)
+            word_end, kind = lines[before] if before >= 0 else (start, _PHONE)
+            if is_fax(text, kind is _FAX and start - word_end <= FAX_REACH, end):
+                settled[i] = (start, end, rank, _FAX)
     return clipped_addresses(text, settled) if addressed else settled
 
 
@@ -278,19 +294,21 @@ def merge(found: list[Candidate]) -> list[Span]:
     equals, the longer one. O(n log n): no pair is compared that does not touch."""
     found.sort()
     spans: list[Span] = []
-    first, last, surest = 0, -1, (0, 0)
-    name = Label.LITERAL
+    last = surest = length = -1
+    first, name = 0, Label.LITERAL
     for start, end, rank, label in found:
-        sure = (rank, end - start)
         if start >= last:
             if last >= 0:
-                spans.append(Span(first, last, name))
-            first, last, surest, name = start, end, sure, label
+                spans.append(_span(Span, (first, last, name)))
+            first, last, surest, length, name = start, end, rank, end - start, label
             continue
         if end > last:
             last = end
-        if sure > surest:
-            surest, name = sure, label
+        if rank > surest or (rank == surest and end - start > length):
+            surest, length, name = rank, end - start, label
     if last >= 0:
-        spans.append(Span(first, last, name))
+        spans.append(_span(Span, (first, last, name)))
     return spans
+
+
+_span: Final = tuple.__new__  # what the constructor of a named tuple calls, from Python

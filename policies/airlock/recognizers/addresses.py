@@ -5,7 +5,17 @@ from typing import Final
 
 from policies.airlock.labels import Label
 from policies.airlock.recognizers.codes import STATES
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, phrases, touching, trie, words
+from policies.airlock.recognizers.recognizer import (
+    Candidate,
+    Confirm,
+    Rank,
+    Recognizer,
+    from_digit,
+    phrases,
+    touching,
+    trie,
+    words,
+)
 
 _HAS_DIGIT: Final = re.compile(r"\d")
 
@@ -70,7 +80,7 @@ def _street(text: str, end: int, found: list[Candidate]) -> None:
     # Not before the address that was found last: a list of streets would be read again for every one of them.
     floor = found[-1][1] if found and found[-1][2:] == (Rank.ENCLOSING, Label.ADDRESS) else 0
     reach = min(90, end - floor) if floor < end else 90
-    match = touching(_STREET, text, end, reach, 8) or touching(_PLAIN_STREET, text, end, reach, 8)
+    match = from_digit(_STREET, text, end, reach, 8) or from_digit(_PLAIN_STREET, text, end, reach, 8)
     if match and not _is_something_else(match):
         start = match.start()
         flat = _FLAT.search(text, max(0, start - 10), start)
@@ -166,6 +176,15 @@ _KOREAN: Final = re.compile(
 )
 
 
+_REGIONS: Final = frozenset("省区市都道府県")
+"""Last characters of provinces, cities and prefectures: without one there is no address before a house number."""
+
+
+def _chinese(text: str, end: int, found: list[Candidate]) -> None:
+    if not _REGIONS.isdisjoint(text[max(0, end - 48) : end]):
+        _chinese_by_grammar(text, end, found)
+
+
 def _by_grammar(expression: re.Pattern[str], before: int) -> Confirm:
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
         match = touching(expression, text, end, before, 100)
@@ -174,6 +193,8 @@ def _by_grammar(expression: re.Pattern[str], before: int) -> Confirm:
 
     return confirm
 
+
+_chinese_by_grammar: Final = _by_grammar(_CHINESE, 48)
 
 # --- form fields ---
 
@@ -208,15 +229,15 @@ RECOGNIZERS: Final = (
     Recognizer(
         "street", _street, (rf"\b\d{{1,6}}[A-Za-z]?,? (?:[A-Za-z0-9][\w'.-]* ){{1,5}}(?:{_SUFFIX}|{_PLAIN_SUFFIX})\b",)
     ),
-    Recognizer("po-box", _box, words=("box",)),
+    Recognizer("po-box", _box, words=("box",), near=True),
     Recognizer("street-german", _german, tuple(rf"{re.escape(last)} \d" for last in _GERMAN), caseless=True),
-    Recognizer("street-romance", _romance, words=_ROMANCE),
+    Recognizer("street-romance", _romance, words=_ROMANCE, near=True),
     Recognizer("street-russian", _by_grammar(_RUSSIAN, 80), (r", д\.", ", дом ")),
     Recognizer(
         "street-chinese",
-        _by_grammar(_CHINESE, 48),
+        _chinese,
         tuple(f"[0-9A-Za-z]{mark}" for mark in ("号", "號", "座", "番", "丁目", "室", "楼")),
     ),
     Recognizer("street-korean", _by_grammar(_KOREAN, 48), ("로 ?[0-9]", "길 ?[0-9]")),
-    Recognizer("address-field", _field, words=FIELDS),
+    Recognizer("address-field", _field, words=FIELDS, near=True),
 )

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, touching
+from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, from_digit, touching
 
 STATES: Final = (
     "AL|AK|AZ|AR|CA|CO|CT|DC|DE|FL|GA|HI|IA|ID|IL|IN|KS|KY|LA|MA|MD|ME|MI|MN|MO|MS|MT|NC|ND|NE|NH|NJ|NM|NV|NY|OH|OK|OR|"
@@ -47,7 +47,7 @@ def _decimal(text: str, end: int, found: list[Candidate]) -> None:
 
 
 def _sexagesimal(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_SEXAGESIMAL, text, end, 24, 40)
+    match = from_digit(_SEXAGESIMAL, text, end, 24, 40)
     if match:
         found.append((*match.span(), Rank.SHAPE, Label.GEO_COORD))
 

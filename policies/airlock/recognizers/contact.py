@@ -30,11 +30,13 @@ _ASCII_TAIL: Final = re.compile(r"[A-Za-z0-9][!-~]*\Z")
 
 
 def _email(text: str, end: int, found: list[Candidate]) -> None:
+    domain = _DOMAIN.match(text, end)
+    if domain is None or domain.end() - end > 253:
+        return
     at = end - 1
     # Read backwards: the local part ends at the @ and begins wherever it can.
     local = _LOCAL_BACKWARDS.match(text[max(0, at - 64) : at][::-1])
-    domain = _DOMAIN.match(text, end)
-    if local is None or domain is None or domain.end() - end > 253:
+    if local is None:
         return
     start = at - local.end()
     if not text[start].isascii() and text[at - 1].isascii():
@@ -193,7 +195,7 @@ RECOGNIZERS: Final = (
     Recognizer(
         "phone-national", _national, (r"\b0\d{1,4}\)?[ .\n-]\d{2,9}\b", r"\b0\d{2,4}\)?/\d{4,9}\b"), digits=True
     ),
-    Recognizer("phone-keyed", _phone_word, words=PHONE_WORDS),
-    Recognizer("phone-contact", _contact_word, words=CONTACT_WORDS),
-    Recognizer("fax-keyed", _fax, words=FAX_WORDS),
+    Recognizer("phone-keyed", _phone_word, words=PHONE_WORDS, near=True),
+    Recognizer("phone-contact", _contact_word, words=CONTACT_WORDS, near=True),
+    Recognizer("fax-keyed", _fax, words=FAX_WORDS, near=True),
 )

@@ -1,6 +1,7 @@
 """Dates more exact than a year, and ages over 89."""
 
 import re
+from string import ascii_letters
 from typing import Final
 
 from policies.airlock.labels import Label
@@ -10,6 +11,7 @@ from policies.airlock.recognizers.recognizer import (
     Recognizer,
     cased,
     digit_count,
+    from_digit,
     is_version,
     phrases,
     touching,
@@ -30,17 +32,20 @@ _NUMERIC: Final = re.compile(
 
 
 def _numeric(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_NUMERIC, text, end, 12, 40)
+    match = from_digit(_NUMERIC, text, end, 12, 40)
     if match is None:
         return
     year, separator, month, day, first, separator2, second, year2 = match.groups()
     if year is None:
-        separator, month, day = separator2, *sorted((first, second), key=int)
+        one, other = int(first), int(second)
+        separator, month, day = separator2, min(one, other), max(one, other)
         if len(year2) == 2 and (separator == " " or (separator == "." and len(second) == 1)):
             return  # 1 2 30 is a list, 1.2.30 a version
-        if separator == "." and (int(second) > 12 or is_version(text, match.start())):
+        if separator == "." and (other > 12 or is_version(text, match.start())):
             return  # with points, the day comes first
-    if 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
+    else:
+        month, day = int(month), int(day)
+    if 1 <= month <= 12 and 1 <= day <= 31:
         found.append((*match.span(), Rank.HINT if separator == " " else Rank.SHAPE, Label.DATE))
 
 
@@ -91,7 +96,7 @@ _YEAR: Final = r"(?:(?:18|19|20|21)\d{2}|['’]\d{2})(?!\d|[-/]\d)"
 _DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|º|°|ª|er|\.º|\.)?(?!\w)"
 _DAYS: Final = rf"{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?"
 _OF: Final = r"(?:[ \n.,-]{0,3}(?:of the year|of the|of|de l'année|del año|de|del|di|do|den)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
-_DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,])(?:the )?{_DAYS}{_OF}\Z", re.IGNORECASE)
+_DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,]){_DAYS}{_OF}\Z", re.IGNORECASE)
 _YEAR_BEHIND: Final = re.compile(
     rf"\.?(?:{_OF},?[ \n]?{_YEAR}(?: ?(?:г\.|года|р\.))?{_TIME}|[ -]\d{{2}}(?![\w:.%]))", re.IGNORECASE
 )
@@ -114,6 +119,20 @@ def _word_before(text: str, floor: int, end: int) -> tuple[int, int]:
     return start, word_end
 
 
+_NO_LETTERS: Final = "".join(chr(code) for code in range(128) if not chr(code).isalpha())
+
+
+def _plain_word_before(text: str, floor: int, end: int) -> tuple[int, int] | None:
+    """The same for words in ASCII, in a tenth of the time; None: it may have other letters."""
+    tail = text[floor:end].rstrip(_NO_LETTERS)
+    head = tail.rstrip(ascii_letters)
+    start, word_end = floor + len(head), floor + len(tail)
+    if start == word_end or (head and not head[-1].isascii()) or text[word_end : word_end + 1].isalpha():
+        return None
+    following = text[word_end : word_end + 1]
+    return (start, word_end) if following.isascii() else None
+
+
 def _is_letter(char: str) -> bool:
     # The vowel signs of Indic scripts are no letters to Python.
     return char.isalpha() or "\u0900" <= char <= "\u0dff"
@@ -126,7 +145,7 @@ _TELLING: Final = re.compile(r"\d{4}|\d(?:st|nd|rd|th)\b")
 def _named(text: str, end: int, found: list[Candidate]) -> None:
     """A month by name, with a day before or behind it, or a year behind it."""
     floor = max(0, end - 32)
-    start, word_end = _word_before(text, floor, end)
+    start, word_end = _plain_word_before(text, floor, end) or _word_before(text, floor, end)
     if text[start:word_end].lower() not in _MONTHS:
         start, word_end = _word_before(text, floor, start)  # the trigger saw the beginning of the next word
         if text[start:word_end].lower() not in _MONTHS:
@@ -136,26 +155,57 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
     everyday = word in _EVERYDAY
     if everyday and not _TELLING.search(text, max(0, start - 9), word_end + 16):
         return
-    before = _HAS_DIGIT.search(text, max(0, start - 9), start) and _DAY_BEFORE.search(text, max(0, start - 20), start)
-    behind = (_YEAR_BEHIND if before else _DAY_BEHIND).match(text, word_end)
-    if before is None and behind is None:
+    first = _day_before(text, start) if _HAS_DIGIT.search(text, max(0, start - 9), start) else start
+    behind = (_YEAR_BEHIND if first < start else _DAY_BEHIND).match(text, word_end)
+    if first == start and behind is None:
         return
-    first = before.start() if before else start
     last = behind.end() if behind else word_end + (text[word_end : word_end + 1] == "." and len(word) < 5)
     if everyday and not _TELLING.search(text, first, last):
         return
     found.append((first, last, Rank.SHAPE, Label.DATE))
 
 
+def _day_before(text: str, end: int) -> int:
+    """Where the day begins that ends at `end`, with an article before it; `end` if there is none."""
+    digit = _HAS_DIGIT.search(text, max(0, end - 20), end)
+    while digit is not None:
+        start = digit.start()
+        if not text[start - 1 : start].isdigit() and _DAY_BEFORE.match(text, start, end):
+            article = text[start - 4 : start].lower() == "the " and text[start - 5 : start - 4] in _AROUND
+            return start - 4 if article else start
+        digit = _HAS_DIGIT.search(text, digit.end(), end)
+    return end
+
+
+_AROUND: Final = frozenset(" \n\t\"'(,;-") | {""}
+"""Before an article."""
 _CJK: Final = re.compile(
     r"(?:(?:\d{4}|[〇零一二三四五六七八九]{4}) ?[年년] ?)?(?:\d{1,2}|[一二三四五六七八九十]{1,3}) ?[月월](?: ?(?:\d{1,2}|[一二三四五六七八九十]{1,3}) ?[日号號일])?|(?:令和|平成|昭和|民国|民國) ?(?:\d{1,3}|元) ?年(?: ?\d{1,2} ?月 ?\d{1,2} ?日)?"
 )
 
 
 def _cjk(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_CJK, text, end, 12, 16)
+    match = _cjk_month(text, end) if text[end - 1] in "月월" else touching(_CJK, text, end, 12, 16)
     if match and len(match.group()) > 2:
         found.append((*match.span(), Rank.SHAPE, Label.DATE))
+
+
+_CJK_NUMBER: Final = frozenset("0123456789〇零一二三四五六七八九十")
+
+
+def _cjk_month(text: str, end: int) -> re.Match[str] | None:
+    """The date whose month ends at `end`: with the year before it, if there is one."""
+    month = end - 1 - (text[end - 2 : end - 1] == " ")
+    floor = max(0, month - 3)
+    while month > floor and text[month - 1] in _CJK_NUMBER:
+        month -= 1
+    before = text[max(0, month - 8) : month]
+    if "年" in before or "년" in before:
+        for start in range(month - len(before), month):
+            match = _CJK.match(text, start)
+            if match and match.end() >= end:
+                return match
+    return _CJK.match(text, month)
 
 
 _MONTH_DAY: Final = re.compile(
@@ -178,11 +228,15 @@ _CUE: Final = re.compile(
 
 def _cued(text: str, end: int, found: list[Candidate]) -> None:
     """Month and day alone: only behind a word that leads to a date; 3/4 is a fraction and 120/80 a blood pressure."""
-    match = touching(_MONTH_DAY, text, end - 2, 5, 16)  # behind one or two characters more
+    match = from_digit(_MONTH_DAY, text, end - 2, 5, 16)  # behind one or two characters more
     if match is None:
         return
-    first, second = sorted((int(match["a"]), int(match["b"])))
-    if 1 <= first <= 12 and 1 <= second <= 31 and _CUE.search(text, max(0, match.start() - 24), match.start()):
+    one, other = int(match["a"]), int(match["b"])
+    if (
+        1 <= min(one, other) <= 12
+        and 1 <= max(one, other) <= 31
+        and _CUE.search(text, max(0, match.start() - 24), match.start())
+    ):
         found.append((*match.span(), Rank.HINT, Label.DATE))
 
 
@@ -256,7 +310,7 @@ _AGED: Final = re.compile(
 
 
 def _age(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_AGE, text, end, 10, 16)
+    match = from_digit(_AGE, text, end, 10, 16)
     if match:
         found.append((*match.span(), Rank.SHAPE, Label.AGE_OVER_89))
 
@@ -297,22 +351,19 @@ RECOGNIZERS: Final = (
         _ambiguous_triggers(),
         tuple(word for word in sorted(_MONTHS) if word not in _EVERYDAY),
         caseless=True,
+        near=True,
     ),
     Recognizer(
         "date-cjk",
         _cjk,
         (
             *(f"{number} ?{month}" for number in ("[0-9]", *"一二三四五六七八九十") for month in "月월"),
-            "令和",
-            "平成",
-            "昭和",
-            "民国",
-            "民國",
+            *(f"{era} ?(?:[0-9]|元)" for era in ("令和", "平成", "昭和", "民国", "民國")),
         ),
     ),
     Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}[^0-9A-Za-z/.-]", r"\b\d{1,2}/\d{1,2}[.][^0-9]")),
-    Recognizer("birth", _birth, words=BIRTH_WORDS),
-    Recognizer("date-field", _dated, words=DATE_WORDS),
+    Recognizer("birth", _birth, words=BIRTH_WORDS, near=True),
+    Recognizer("date-field", _dated, words=DATE_WORDS, near=True),
     Recognizer("age", _age, (r"\b(?:9\d|1[01]\d)[ -]?(?:y|a|j|l|å|л|έ|ε|t|r|岁|歳|才|세|살|व|स|ع|س)",), caseless=True),
     Recognizer(
         "aged",
@@ -320,5 +371,6 @@ RECOGNIZERS: Final = (
         words=phrases("""
             age | aged | edad | âge | âgé de | âgée de | alter | età | idade | возраст | 年龄 | 年齢 | 나이 | उम्र
         """),
+        near=True,
     ),
 )

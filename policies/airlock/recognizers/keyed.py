@@ -38,18 +38,22 @@ _FILLER: Final = (
     r"[№º°]|</?[^<>\n]{0,40}>){0,14}+"
 )
 
-_FILLED: Final = re.compile(_FILLER)
+_FILLERS: Final = frozenset(_FILLER_WORDS)
+_PROSE: Final = re.compile(r" ([a-wyz][a-z]*)[ ,.]")
+"""A word behind the keyword that is no value and, unless it is one of `_FILLERS`, leads to none. Masks begin with x."""
 _IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}[-_/. ]{0,1}[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
 _SPACED_DIGITS: Final = r"(?:(?<=\d) (?=\d{1,12}(?![\w./-]\w|%|:))\d{2,12}){0,4}+"
 
 _NO_IDENTIFIER: Final = re.compile(
-    r"(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d|\d+(?:st|nd|rd|th|mg|ml|mcg|kg|cm|mm|yo|bpm|am|pm|k|m|x)"
-    r"|\d{1,3}-(?:year|day|week|month|hour|digit|character|bit).*|\d{1,4}\.\d{1,2}|v\d[\d.]*",
+    r"(?=\d)(?:(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d"
+    r"|\d+(?:st|nd|rd|th|mg|ml|mcg|kg|cm|mm|yo|bpm|am|pm|k|m|x)"
+    r"|\d{1,3}-(?:year|day|week|month|hour|digit|character|bit).*|\d{1,4}\.\d{1,2})|v\d[\d.]*",
     re.IGNORECASE,
 )
 """Dates, ordinals, measures and versions that a filler may lead to."""
 
-_BEHIND: Final = re.compile(
+_DIGIT: Final = re.compile("[0-9]")
+_BEHIND_VALUE: Final = re.compile(
     r"(?:^|(?<=[\s\0\"'#(,:;]))(?P<v>(?=[A-Za-z-]{0,8}\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){3,39})[\"')]?"
     r"(?:\s?\(|\s(?:is|was|ist|es|est|é|è)\s(?:(?:the|my|his|her|their|your|our|a|mi|su|meine|mon|son|ma)\s)?(?:\w+\s)?|,?\s(?:as\s)?(?:the|my|his|her|their|your|our)\s)\Z",
     re.IGNORECASE,
@@ -66,6 +70,8 @@ class Keyed:
     value: str = _IDENTIFIER % _SPACED_DIGITS
     """Expression with a group `v`."""
     fewest_digits: int = 3
+    leading: tuple[str, ...] = ()
+    """Words with which `value` may begin."""
     backwards: bool = True
     """Whether a value may stand before the keyword."""
     shapes: tuple[str, ...] = ()
@@ -73,17 +79,25 @@ class Keyed:
 
     def recognizer(self) -> Recognizer:
         """The recogniser that this describes."""
-        return Recognizer(f"keyed-{self.label.lower()}", _confirmation(self), self.shapes, tuple(self.words))
+        return Recognizer(
+            f"keyed-{self.label.lower()}",
+            _confirmation(self),
+            self.shapes,
+            tuple(self.words),
+            near=self.fewest_digits > 0,
+        )
 
 
 def _confirmation(kind: Keyed) -> Confirm:
-    filler, ahead = _FILLED.match, re.compile(kind.value).match
+    ahead, prose = re.compile(_FILLER + kind.value).match, _PROSE.match
     label, rank, fewest = kind.label, kind.rank, kind.fewest_digits
     enough, excluded = digit_count(fewest).fullmatch, _NO_IDENTIFIER.fullmatch
-    enough_behind = digit_count(max(kind.fewest_digits, 4)) if kind.backwards else None
+    backwards, fillers = kind.backwards, _FILLERS.union(kind.leading)
+    enough_behind = digit_count(max(fewest, 4)).fullmatch
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        match = ahead(text, filler(text, end).end())  # type: ignore[union-attr]  # it matches nothing, too
+        word = prose(text, end)
+        match = ahead(text, end) if word is None or word[1] in fillers else None
         if match:
             value = match[1]
             start, stop = match.span(1)
@@ -97,20 +111,27 @@ def _confirmation(kind: Keyed) -> Confirm:
             if believed:
                 found.append((start, stop, rank, label))
                 return
-        if enough_behind:
+        if backwards:
             # The keyword's last word, and what leads to it from a value before it: `12345678 (MRN)`, `... is my MRN`.
-            floor = max(0, end - 24)
-            start = 1 + max(*(text.rfind(edge, floor, end) for edge in " (\n"), floor - 1)
-            if text[start - 1 : start] == "(" or text[max(0, start - 8) : start].endswith(_OWNERS):
-                match = _BEHIND.search(text, max(0, start - 60), start)
-                if match and enough_behind.fullmatch(match[1]) and not _NO_IDENTIFIER.fullmatch(match[1]):
-                    found.append((*match.span(1), rank, label))
+            floor = end - 24 if end > 24 else 0
+            space = text.rfind(" ", floor, end)
+            owned = space >= floor and text[space - 2 : space] in _OWNERS_ENDS and text.endswith(_OWNERS, 0, space + 1)
+            start = space + 1
+            if not owned:
+                start = text.rfind("(", max(space, floor), end) + 1
+                if not start:
+                    return
+            floor = start - 60 if start > 60 else 0
+            before = _BEHIND_VALUE.search(text, floor, start) if _DIGIT.search(text, floor, start) else None
+            if before and enough_behind(before[1]) and not excluded(before[1]):
+                found.append((*before.span(1), rank, label))
 
     return confirm
 
 
 _OWNERS: Final = tuple(f" {word} " for word in words("is was my the his her their your our ist est es"))
 """What stands before a keyword that explains the value before it."""
+_OWNERS_ENDS: Final = frozenset(owner[-3:-1] for owner in _OWNERS)
 
 _PLATE: Final = r"(?P<v>(?=[A-ZÄÖÜ -]{0,6}\d)(?=(?:[A-ZÄÖÜ0-9][ -]?){4})[A-ZÄÖÜ0-9]{1,8}(?:[ -][A-Z0-9]{1,5}(?![A-Za-z0-9])){0,2}+)(?![A-Za-z0-9])"
 _SERIAL: Final = (
@@ -125,6 +146,10 @@ _DIGITS = r"(?P<v>\d(?:[ .-]?\n?\d){%s})(?![A-Za-z0-9@])(?!-\d)"
 _VIN: Final = r"(?P<v>(?=[A-Za-z]*\d)[A-HJ-NPR-Za-hj-npr-z0-9]{11,17})(?![A-Za-z0-9])"
 _ZIP: Final = r"(?P<v>\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z][ -]?\d[A-Z]\d|\d{3}[- ]\d{2,4}|\d{4} ?[A-Z]{2}|\d{2}-\d{3}|\d{5}-\d{3}|\d{4,7}|[A-Z]{1,2}-\d{4,5})(?![A-Za-z0-9])(?!-\d)"
 _SPACED_GROUPS: Final = r"(?P<v>\d{2,12}(?:[ -]\d{1,10}){0,4}+)(?![\w@])"
+
+_OF_TEMPLATES: Final = words(
+    "scan template hash sample signature profile data file ref reference print match matches identifier image"
+)
 
 KEYED: Final = (
     Keyed(
@@ -230,7 +255,9 @@ KEYED: Final = (
             odcisk palca | parmak izi | 指纹 | 虹膜 | 人脸 | 声纹 | 指紋 | 虹彩 | 声紋 | 지문 | 홍채 | отпечаток | отпечаток пальца |
             биометрия | фингербиометрия | फिंगरप्रिंट
         """),
-        r"(?:(?:scan|template|hash|sample|signature|profile|data|file|ref|reference|print|match|matches|identifier|hash:|image)[\s:=#\"']{0,3}){0,3}(?P<v>(?=[A-Za-z]{0,8}[-_]?[A-Za-z]{0,8}\d|[0-9a-f]{16}|[A-Z]{2,5}-[A-Z0-9]{4})[A-Za-z0-9](?:[A-Za-z0-9]|[-_:.](?=[A-Za-z0-9])){3,127}+={0,2})(?![A-Za-z0-9@])",
+        f"(?:(?:{'|'.join(_OF_TEMPLATES)})"
+        r"[\s:=#\"']{0,3}){0,3}(?P<v>(?=[A-Za-z]{0,8}[-_]?[A-Za-z]{0,8}\d|[0-9a-f]{16}|[A-Z]{2,5}-[A-Z0-9]{4})[A-Za-z0-9](?:[A-Za-z0-9]|[-_:.](?=[A-Za-z0-9])){3,127}+={0,2})(?![A-Za-z0-9@])",
+        leading=_OF_TEMPLATES,
         fewest_digits=0,
         backwards=False,
     ),

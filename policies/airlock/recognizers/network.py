@@ -1,11 +1,19 @@
 """Web and network addresses."""
 
-import ipaddress
 import re
+from ipaddress import IPv6Address
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, is_version, touching, word_start
+from policies.airlock.recognizers.recognizer import (
+    Candidate,
+    Rank,
+    Recognizer,
+    from_digit,
+    is_version,
+    touching,
+    word_start,
+)
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}\Z")
 _REST: Final = re.compile(r"[^\s\0<>\"'`|\\^{}“”‘’«»。，、；：！？（）「」【】]{1,4096}")
@@ -59,12 +67,12 @@ _V4: Final = re.compile(
 
 
 def _v4(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_V4, text, end, end - word_start(text, end, 15), 12)
+    match = from_digit(_V4, text, end, 15, 12)
     if match is None:
         return
-    first, *others = map(int, match[1].split("."))
+    a, b, c, d = map(int, match[1].split("."))
     # Not "this network", loopback, multicast and masks: they are nobody's.
-    if first in {0, 127} or first > 223 or max(others) > 255:
+    if a in {0, 127} or a > 223 or b > 255 or c > 255 or d > 255:
         return
     if not is_version(text, match.start()):
         found.append((*match.span(), Rank.CHECKED, Label.IP_ADDRESS))
@@ -87,12 +95,19 @@ def _v6(text: str, end: int, found: list[Candidate]) -> None:
 
 
 def _is_host(address: str) -> bool:
-    """Whether this address can stand for one machine of somebody."""
+    """Whether this address can stand for one machine of somebody: it is valid, and neither loopback, nor unspecified,
+    nor multicast (RFC 4291 section 2.4)."""
+    if address in _NOBODYS:
+        return False
     try:
-        parsed = ipaddress.ip_address(address)
+        number = int(IPv6Address(address))
     except ValueError:
         return False
-    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast)
+    return number > 1 and number >> 120 != 0xFF
+
+
+_NOBODYS: Final = frozenset({"::", "::1"})
+"""Common ones, which are not worth being parsed."""
 
 
 _MAC: Final = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])", re.ASCII)

@@ -92,6 +92,6 @@ def _phrase(text: str, end: int, found: list[Candidate]) -> None:
 
 RECOGNIZERS: Final = (
     Recognizer("name-title", _titled, tuple(title + mark for title in TITLES for mark in (r"\.", " "))),
-    Recognizer("name-field", _field, words=FIELDS),
+    Recognizer("name-field", _field, words=FIELDS, apart=True),
     Recognizer("name-phrase", _phrase, words=PHRASES),
 )

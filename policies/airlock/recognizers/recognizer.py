@@ -53,16 +53,45 @@ class Recognizer:
     """Whether `shapes` match in any ASCII case."""
     digits: bool = False
     """Whether `shapes` need a text with digits in a row (`scan.DIGITS`): the rest is spared from looking for them."""
+    near: bool = False
+    """Whether `words` say something only near a digit: text without one is spared from looking for them."""
+    apart: bool = False
+    """Whether `words` say something only where neither letter nor digit follows, after one space at most."""
 
 
 def touching(expression: re.Pattern[str], text: str, end: int, before: int, after: int) -> re.Match[str] | None:
     """The first match that begins before `end` and does not end before it, looked for in at most `before` characters
     up to there and `after` behind."""
     stop = end + after
-    match = expression.search(text, max(0, end - before), stop)
+    floor = end - before if end > before else 0
+    # Most begin behind the last space; unless a digit stands before that, nothing begins earlier.
+    start = text.rfind(" ", floor, end) + 1
+    if start > 1 and not text[start - 2].isdigit():
+        match = expression.match(text, start, stop)
+        if match is not None and match.end() >= end:
+            return match
+    match = expression.search(text, floor, stop)
     while match is not None and match.end() < end:
         match = expression.search(text, match.end(), stop)
     return match if match is not None and match.start() < end else None
+
+
+_DIGIT: Final = re.compile("[0-9]")
+
+
+def from_digit(expression: re.Pattern[str], text: str, end: int, before: int, after: int) -> re.Match[str] | None:
+    """The first match that begins with a number in the `before` characters up to `end` and does not end before that,
+    looked for in `after` characters behind. A digit is found ten times as fast as what may not stand before it."""
+    stop = end + after
+    digit = _DIGIT.search(text, end - before if end > before else 0, end)
+    while digit is not None:
+        start = digit.start()
+        if not text[start - 1 : start].isdigit():
+            match = expression.match(text, start, stop)
+            if match is not None and match.end() >= end:
+                return match
+        digit = _DIGIT.search(text, digit.end(), end)
+    return None
 
 
 def word_start(text: str, end: int, reach: int) -> int:
@@ -91,8 +120,15 @@ _VERSION_WORDS: Final = (
 )
 
 
+_VERSION_ENDS: Final = frozenset(
+    {char for word in _VERSION_WORDS for char in word[-1] + word[-1].upper()} | set(" :.#=")
+)
+
+
 def is_version(text: str, start: int) -> bool:
     """Whether the word before `start` makes numbers with points a version or a section, no address and no date."""
+    if text[start - 2 : start - 1] not in _VERSION_ENDS:
+        return False
     before = text[max(0, start - 14) : start].rstrip(" :.#=").lower().split()
     return bool(before) and before[-1] in _VERSION_WORDS
 

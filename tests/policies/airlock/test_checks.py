@@ -1,8 +1,29 @@
 """Check digits, by published examples and by flipping them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stdnum import luhn, verhoeff
 
 from policies.airlock import checks
+
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+
+
+@given(DIGITS)
+def test_luhn_is_that_of_the_library(digits: str) -> None:
+    last = luhn.calc_check_digit(digits)
+
+    assert checks.is_luhn(digits + last)
+    assert checks.is_luhn(digits) == luhn.is_valid(digits)
+
+
+@given(st.text("0123456789", min_size=11, max_size=11))
+def test_verhoeff_is_that_of_the_library(digits: str) -> None:
+    digits = f"2{digits[1:]}"
+    right = verhoeff.calc_check_digit(digits)
+
+    assert [last for last in "0123456789" if checks.is_aadhaar(digits + last)] == [right]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies.airlock.config import Caps
 from policies.airlock.labels import Label
+from policies.airlock.matcher import Matcher
 from policies.airlock.memory import Span, SpanMemory
 from policies.airlock.recognizers.recognizer import Rank
 from policies.airlock.scan import Scanner, merge
@@ -177,6 +178,7 @@ LEFT_ALONE = [
     "127.0.0.1, 0.0.0.0, 255.255.255.0, ::1, 239.1.1.1, 10.0.0.999",
     "logo.png and diagram.svg",
     "react@18.2.0 and @decorator, a@b",
+    "ff02::2 and ff02::1:3, :: and ::1",
     "name,price,qty\napple,3,4\npear,5,6\n",
     "1 2 30 and 40/50/60 and 13/13/13",
     "mail me at noon; the plan is simple; the group met",
@@ -356,7 +358,47 @@ def test_text_past_a_bound_counts_as_not_inspected() -> None:
     with pytest.raises(CapExceededError):
         Scanner(Caps(max_spans_per_kib=1, min_spans=2)).scan("SSN 123-45-6789 " * 5)
     with pytest.raises(CapExceededError):
-        Scanner(Caps(max_candidates_per_kib=1)).scan("mrn " * 300)
+        Scanner(Caps(max_candidates_per_kib=1)).scan("mrn 7 " * 300)
+
+
+# --- what a trigger may cost ---
+
+PROSE = (
+    "The patient called about the account, and the policy that the group had changed in the meantime, "
+    "so the member asked the provider to contact the insurance about the claim and the plan. "
+)
+
+
+def test_keyword_in_prose_is_not_looked_at_without_a_digit_near_it() -> None:
+    matcher = Matcher()
+    far = f"{PROSE * 2}5 {PROSE * 2}"
+
+    def words(text: str) -> int:
+        return len(matcher.events(f"\0{text}\0\0".encode()))
+
+    assert words(PROSE * 4) == 0
+    assert 0 < words(far) < words(PROSE.replace(" ", " 5 ") * 4) // 3
+
+
+@pytest.mark.parametrize("gap", [0, 300, 3000])
+def test_value_and_keyword_are_found_wherever_they_stand(labelled: Labelled, gap: int) -> None:
+    before, behind = (PROSE * 20)[:gap], (PROSE * 20)[-gap:] if gap else ""
+    text = f"{before} x 5. MRN number on file is: 74218096. {behind} and {behind} DOB: May 5, 1980. 74218097 is my MRN"
+
+    assert labelled(text) == [
+        ("MRN", "74218096"),
+        ("DATE_OF_BIRTH", "May 5, 1980"),
+        ("MRN", "74218097"),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_header_of_a_wide_table_is_read_far_from_the_first_digit(labelled: Labelled, delimiter: str) -> None:
+    columns = ["mrn", *(f"remark_{letter * 12}" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    row = ["70012345", *("nothing" for _ in columns[1:])]
+    table = f"{delimiter.join(columns)}\n{delimiter.join(row)}\n"
+
+    assert labelled(table) == [("MRN", "70012345")]
 
 
 @pytest.mark.parametrize("memory", [None, SpanMemory(bytes(32), 1 << 20)])
