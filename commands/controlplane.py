@@ -12,6 +12,7 @@ import click
 
 import settings
 from controlplane.config import ControlPlaneConfig
+from settings.hygiene import keep_memory_private
 
 
 @click.command("controlplane")
@@ -22,6 +23,7 @@ def command(config: ControlPlaneConfig) -> None:
     Sidecars and operators connect with certificates of one CA; what a certificate may do is decided by its SPIFFE id:
     spiffe://<trust domain>/operator/... pushes policies, .../sidecar/... and .../ns/<ns>/sa/<sa> receive them.
     """
+    keep_memory_private()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     import uvloop
 

@@ -15,6 +15,7 @@ import click
 import settings
 from controlplane.ledger.config import LedgerConfig
 from controlplane.ledger.errors import NodeError
+from settings.hygiene import keep_memory_private
 
 if TYPE_CHECKING:
     from controlplane.ledger.node import Doors
@@ -29,6 +30,7 @@ def command() -> None:
 @settings.options(LedgerConfig, prefix="AEGIS_LEDGER_")
 def run(config: LedgerConfig) -> None:
     """Serve a log until SIGTERM. Prints one line when it is ready."""
+    keep_memory_private()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     import uvloop
 

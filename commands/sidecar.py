@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 import settings
+from settings.hygiene import keep_memory_private
 from sidecar.config import SidecarConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     Applications use http://127.0.0.1:15080/<route> as the base URL of their SDK. Policies come from --policy-file or
     from a control plane.
     """
+    keep_memory_private()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     # Every connection is a file; the soft limit of a shell, 1024, is soon reached.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)

@@ -102,6 +102,7 @@ async def serve(
             probed=probes.heard,
         )
         keeper = TunnelKeeper(TunnelVault(store, _tunnel_key(config)), now=lambda: now().timestamp(), random=os.urandom)
+        keeper.watch(metrics)
         publication = Publication(store, discovery, keeper, now=lambda: now().timestamp())
         await publication.refresh()
         author = str(Identity.read(directory).spiffe_id)

@@ -263,6 +263,13 @@ TUNNEL_DECISIONS: Final = Family(
     ("mode", "reason"),
 )
 
+TUNNEL_KEY_AGE: Final = Family(
+    "aegis_tunnel_key_age_seconds",
+    Kind.GAUGE,
+    "Age of the ECH key that new tunnels use, since it became active.",
+    merge=Merge.MAX,
+)
+
 # --- the control API, rule 16 ---
 
 CONFIG_LAST_ACK: Final = Family(
@@ -310,6 +317,20 @@ CP_PUSH_SECONDS: Final = Family(
 CP_PUSH_INFLIGHT: Final = Family("cp_push_inflight", Kind.GAUGE, "Deltas that are not yet acknowledged.")
 CP_NACKS: Final = Family("cp_nacks", Kind.COUNTER, "Resources that sidecars refused.", ("type",))
 CP_STALE_NODES: Final = Family("cp_stale_nodes", Kind.GAUGE, "Sidecars that do not run what they should.")
+
+CP_TUNNEL_EPOCH: Final = Family(
+    "cp_tunnel_epoch", Kind.GAUGE, "Grows with every change of tunnel keys.", merge=Merge.MAX
+)
+CP_TUNNEL_WAITING: Final = Family(
+    "cp_tunnel_waiting_nodes", Kind.GAUGE, "Sidecars that have not acknowledged the newest tunnel keys."
+)
+CP_TUNNEL_KEY_AGE: Final = Family(
+    "cp_tunnel_key_age_seconds",
+    Kind.GAUGE,
+    "Seconds that the oldest key has been in its state: active, announced, retiring, static.",
+    ("state",),
+    merge=Merge.MAX,
+)
 
 # --- the process ---
 

@@ -24,6 +24,9 @@ class Subject(Protocol):
     async def counts(self) -> object:
         """Connections by kind."""
 
+    async def tunnels(self) -> object:
+        """Shares, rates, times and key ages of tunnels."""
+
     async def set_log_level(self, level: str) -> None:
         """One of LOG_LEVELS."""
 
@@ -49,6 +52,9 @@ def _admin_pages(config: SidecarConfig, subject: Subject) -> dict[tuple[str, str
     async def clients(_: Request) -> Page:
         return json_page(await subject.counts())
 
+    async def tunnels(_: Request) -> Page:
+        return json_page(await subject.tunnels())
+
     async def drain(_: Request) -> Page:
         subject.drain()
         return json_page({"draining": True})
@@ -64,6 +70,7 @@ def _admin_pages(config: SidecarConfig, subject: Subject) -> dict[tuple[str, str
         ("GET", "/config_dump"): config_dump,
         ("GET", "/snapshot"): snapshot,
         ("GET", "/clients"): clients,
+        ("GET", "/tunnels"): tunnels,
         ("POST", "/drain"): drain,
         ("POST", "/log_level"): log_level,
         **_probes(subject),

@@ -24,6 +24,7 @@ from policies.model import Alert, ExchangeId, UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
 from settings.key_files import read_key, read_or_make_key
+from sidecar import tunnel_page
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
 from sidecar.audit.adoption import Orphans
 from sidecar.audit.auditing import Auditing, spool_path
@@ -45,6 +46,7 @@ from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
 from sidecar.policy_file import Compile, PolicyFile
 from sidecar.policy_state import PolicyState
 from sidecar.services import Limits, Services
+from sidecar.tunnel_keys import TunnelView
 from sidecar.upstream_pools import UpstreamPools
 from transport.rollout import Switches
 
@@ -144,6 +146,11 @@ class Sidecar:
             "upstreams": self._pools.counts(),
             "audit_leaves_waiting": self._auditing.waiting,
         }
+
+    async def tunnels(self) -> object:
+        """Shares, rates, times and key ages of tunnels."""
+        view = self._policies.tunnels if isinstance(self._policies, PolicyClient) else TunnelView()
+        return tunnel_page.describe(self._registry, view, _now() / 1e9)
 
     async def set_log_level(self, level: str) -> None:
         """One of `admin.LOG_LEVELS`."""

@@ -132,6 +132,7 @@ class PolicyClient:
         self._metrics = metrics
         self._probed: dict[int, int] = {}
         """Prime -> probes that the control plane has been told of."""
+        metrics.gauge(names.TUNNEL_KEY_AGE).watch(self._key_age)
         self._nacks = metrics.counter(names.CONFIG_NACKS)
         self._reconnects = metrics.counter(names.CONTROL_RECONNECTS)
         self._show()
@@ -226,6 +227,10 @@ class PolicyClient:
         return {prime: more for prime, count in self._probed.items() if (more := count - before.get(prime, 0)) > 0}
 
     # --- below: private ---
+
+    def _key_age(self) -> dict[Labels, float]:
+        since = self.tunnels.ech_since
+        return {(): self._around.now() / 1e9 - since} if since else {}
 
     def _publish(self, source: str) -> None:
         """Put what is held in force, unless it is already."""

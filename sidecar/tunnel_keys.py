@@ -34,6 +34,8 @@ class MeshKeys:
     ech_configs: bytes
     """ECHConfigList; empty: the mesh has no ECH keys."""
     revoked: frozenset[bytes]
+    ech_since: float = 0.0
+    """Seconds since 1970 at which the key became active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class TunnelView:
     rollout: Rollout = field(default_factory=Rollout)
     public_name: str = ""
     """What stands in the clear in every hello; empty: there is no TunnelPolicy."""
+    ech_since: float = 0.0
+    """Seconds since 1970 at which the key of `ech_configs` became active; 0: there is none."""
 
     @property
     def static(self) -> bytes | None:
@@ -108,7 +112,7 @@ def view(held: HeldKeys, documents: Iterable[Document]) -> TunnelView:
             case _:
                 pass
     directory = PeerDirectory(peers, dict(_unshared(statics)), mesh.revoked)
-    return TunnelView(keys, directory, mesh.ech_configs, rollout, public_name)
+    return TunnelView(keys, directory, mesh.ech_configs, rollout, public_name, mesh.ech_since)
 
 
 def _tunnel_keys(resource: pb.Resource) -> TunnelKeys:
@@ -137,7 +141,8 @@ def _mesh_keys(resource: pb.Resource) -> MeshKeys:
         raise WireError("none of the ECH configurations can be used")
     if len(message.revoked) > MAX_REVOKED:
         raise WireError(f"more than {MAX_REVOKED} statics are revoked")
-    return MeshKeys(message.ech_configs, frozenset(Statics(key).current for key in message.revoked))
+    revoked = frozenset(Statics(key).current for key in message.revoked)
+    return MeshKeys(message.ech_configs, revoked, message.ech_since / 1000)
 
 
 def _workload(resource: pb.Resource, held: HeldKeys) -> Statics:

@@ -97,6 +97,10 @@ class Workers:
         """Connections by worker and kind."""
         return await self._ask_all("GET", "/clients")
 
+    async def tunnels(self) -> object:
+        """Tunnels by worker."""
+        return await self._ask_all("GET", "/tunnels")
+
     async def blockers(self) -> Mapping[str, str]:
         """What keeps any of the workers from being ready."""
         found = {}

@@ -19,6 +19,8 @@ from controlplane.tunnels import resources as encoded
 from controlplane.tunnels import state as tunnel_state
 from controlplane.tunnels.state import RandomBytes, TunnelState, Wanted
 from controlplane.tunnels.vault import Acknowledged, Kept, TunnelVault
+from observability import names
+from observability.metrics import Registry
 from policies import wire
 from policies.errors import PolicyError
 from policies.spec import Kind
@@ -82,8 +84,24 @@ class TunnelKeeper:
         self._noted: dict[tuple[str, str], Acknowledged] = {}
         """What this replica wrote of each connected sidecar last."""
         self._kept: Kept | None = None
+        self._waiting = 0
+        """Sidecars that had not acknowledged the newest epoch when it was looked at last."""
         self._lock = threading.Lock()
         """Held by every public method: operators' calls come beside those of the publication."""
+
+    def watch(self, registry: Registry) -> None:
+        """Show epoch, ages and who is waited for, as this replica knows them."""
+        registry.gauge(names.CP_TUNNEL_EPOCH).watch(lambda: {(): self._kept.epoch if self._kept is not None else 0})
+        registry.gauge(names.CP_TUNNEL_WAITING).watch(lambda: {(): self._waiting})
+        registry.gauge(names.CP_TUNNEL_KEY_AGE).watch(self._ages)
+
+    def _ages(self) -> Mapping[tuple[str, ...], float]:
+        if self._kept is None:
+            return {}
+        state = self._kept.state
+        since = [("static", keys.since) for keys in state.workloads.values()]
+        since += [(key.state.value.lower(), key.since) for key in (state.ring.keys if state.ring is not None else ())]
+        return {(name,): self._now() - min(at for other, at in since if other == name) for name, _ in since}
 
     def want(self, documents: Resources) -> None:
         """Take over what policy says of tunnels. Documents that this build cannot read say nothing."""
@@ -184,7 +202,8 @@ class TunnelKeeper:
         return written
 
     def _moved(self, kept: Kept) -> TunnelState:
-        confirmed = all(node.epoch >= kept.epoch for node in self._counting())
+        self._waiting = sum(node.epoch < kept.epoch for node in self._counting())
+        confirmed = self._waiting == 0
         return tunnel_state.advance(kept.state, self._wanted, self._now(), self._random, confirmed=confirmed)
 
     def _require_quiet(self) -> None:

@@ -29,6 +29,7 @@ def mesh(state: TunnelState) -> list[discovery_pb2.Resource]:
     message = tunnel_pb2.MeshKeys(revoked=sorted(state.revoked))
     if state.ring is not None:
         message.ech_configs = state.ring.client_configs
+        message.ech_since = _millis(state.ring.active.since)
     return [wire.resource_of("mesh", _encoded(message))]
 
 

@@ -125,12 +125,14 @@ async def test_pages_say_what_runs(tmp_path: Path) -> None:
         snapshot = json.loads((await ask(ports["admin"], "GET", "/snapshot")).body)
         dump = json.loads((await ask(ports["admin"], "GET", "/config_dump")).body)
         clients = json.loads((await ask(ports["admin"], "GET", "/clients")).body)
+        tunnels = json.loads((await ask(ports["admin"], "GET", "/tunnels")).body)
 
         assert (ready.status, json.loads(ready.body)) == (200, {"ready": True, "blockers": {}})
         assert b"aegis_exchanges_total{" in metrics.body
         assert [route["name"] for route in snapshot["routes"]] == ["openai"]
         assert dump["policy_file"]
         assert clients["clients"] == 1
+        assert (tunnels["peers"], tunnels["keys"]["workload"]) == ({}, None)
 
 
 @pytest.mark.parametrize(

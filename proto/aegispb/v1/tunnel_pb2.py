@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61\x65gispb/v1/tunnel.proto\x12\naegispb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x06\x45\x63hKey\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x13\n\x0bprivate_key\x18\x02 \x01(\x0c\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x04\"6\n\x0bNoiseStatic\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x13\n\x0bprivate_key\x18\x02 \x01(\x0c\"\x7f\n\nTunnelKeys\x12\x1f\n\x03\x65\x63h\x18\x01 \x03(\x0b\x32\x12.aegispb.v1.EchKey\x12(\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12&\n\x05other\x18\x03 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\"0\n\x08MeshKeys\x12\x13\n\x0b\x65\x63h_configs\x18\x01 \x01(\x0c\x12\x0f\n\x07revoked\x18\x02 \x03(\x0c\"*\n\x08Workload\x12\x0f\n\x07\x63urrent\x18\x01 \x01(\x0c\x12\r\n\x05other\x18\x02 \x01(\x0c\"\xd3\x02\n\x0bTunnelState\x12\x1f\n\x03\x65\x63h\x18\x01 \x03(\x0b\x32\x12.aegispb.v1.EchKey\x12\x33\n\tworkloads\x18\x02 \x03(\x0b\x32 .aegispb.v1.TunnelState.Workload\x12\x30\n\x07revoked\x18\x03 \x03(\x0b\x32\x1f.aegispb.v1.TunnelState.Revoked\x1a\x8d\x01\n\x08Workload\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12(\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12&\n\x05other\x18\x03 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12\r\n\x05phase\x18\x04 \x01(\t\x12\r\n\x05since\x18\x05 \x01(\x04\x1a,\n\x07Revoked\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\r\n\x05since\x18\x02 \x01(\x04\"\x14\n\x12ShowTunnelsRequest\"X\n\x14RotateTunnelsRequest\x12\x0b\n\x03\x65\x63h\x18\x01 \x01(\x08\x12\x0f\n\x07statics\x18\x02 \x03(\t\x12\x13\n\x0b\x61ll_statics\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"(\n\x13RevokeStaticRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"\xdc\x04\n\x0fTunnelsResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12,\n\x03\x65\x63h\x18\x02 \x03(\x0b\x32\x1f.aegispb.v1.TunnelsResponse.Ech\x12\x33\n\x07statics\x18\x03 \x03(\x0b\x32\".aegispb.v1.TunnelsResponse.Static\x12\x0f\n\x07revoked\x18\x04 \x01(\r\x12\x38\n\x0bwaiting_for\x18\x05 \x03(\x0b\x32#.aegispb.v1.TunnelsResponse.Waiting\x12\x11\n\tconfirmed\x18\x06 \x01(\r\x12\x13\n\x0b\x65\x63h_configs\x18\x07 \x01(\x0c\x12&\n\x02\x61t\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ag\n\x03\x45\x63h\x12\x11\n\tconfig_id\x18\x01 \x01(\r\x12\x13\n\x0bpublic_name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1au\n\x06Static\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\t\x12\r\n\x05other\x18\x05 \x01(\t\x1a\\\n\x07Waiting\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\tlast_seen\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe3\x01\n\x0bTunnelAdmin\x12\x43\n\x04Show\x12\x1e.aegispb.v1.ShowTunnelsRequest\x1a\x1b.aegispb.v1.TunnelsResponse\x12G\n\x06Rotate\x12 .aegispb.v1.RotateTunnelsRequest\x1a\x1b.aegispb.v1.TunnelsResponse\x12\x46\n\x06Revoke\x12\x1f.aegispb.v1.RevokeStaticRequest\x1a\x1b.aegispb.v1.TunnelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61\x65gispb/v1/tunnel.proto\x12\naegispb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x06\x45\x63hKey\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x13\n\x0bprivate_key\x18\x02 \x01(\x0c\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x04\"6\n\x0bNoiseStatic\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x13\n\x0bprivate_key\x18\x02 \x01(\x0c\"\x7f\n\nTunnelKeys\x12\x1f\n\x03\x65\x63h\x18\x01 \x03(\x0b\x32\x12.aegispb.v1.EchKey\x12(\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12&\n\x05other\x18\x03 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\"C\n\x08MeshKeys\x12\x13\n\x0b\x65\x63h_configs\x18\x01 \x01(\x0c\x12\x0f\n\x07revoked\x18\x02 \x03(\x0c\x12\x11\n\tech_since\x18\x03 \x01(\x04\"*\n\x08Workload\x12\x0f\n\x07\x63urrent\x18\x01 \x01(\x0c\x12\r\n\x05other\x18\x02 \x01(\x0c\"\xd3\x02\n\x0bTunnelState\x12\x1f\n\x03\x65\x63h\x18\x01 \x03(\x0b\x32\x12.aegispb.v1.EchKey\x12\x33\n\tworkloads\x18\x02 \x03(\x0b\x32 .aegispb.v1.TunnelState.Workload\x12\x30\n\x07revoked\x18\x03 \x03(\x0b\x32\x1f.aegispb.v1.TunnelState.Revoked\x1a\x8d\x01\n\x08Workload\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12(\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12&\n\x05other\x18\x03 \x01(\x0b\x32\x17.aegispb.v1.NoiseStatic\x12\r\n\x05phase\x18\x04 \x01(\t\x12\r\n\x05since\x18\x05 \x01(\x04\x1a,\n\x07Revoked\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\r\n\x05since\x18\x02 \x01(\x04\"\x14\n\x12ShowTunnelsRequest\"X\n\x14RotateTunnelsRequest\x12\x0b\n\x03\x65\x63h\x18\x01 \x01(\x08\x12\x0f\n\x07statics\x18\x02 \x03(\t\x12\x13\n\x0b\x61ll_statics\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"(\n\x13RevokeStaticRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"\xdc\x04\n\x0fTunnelsResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12,\n\x03\x65\x63h\x18\x02 \x03(\x0b\x32\x1f.aegispb.v1.TunnelsResponse.Ech\x12\x33\n\x07statics\x18\x03 \x03(\x0b\x32\".aegispb.v1.TunnelsResponse.Static\x12\x0f\n\x07revoked\x18\x04 \x01(\r\x12\x38\n\x0bwaiting_for\x18\x05 \x03(\x0b\x32#.aegispb.v1.TunnelsResponse.Waiting\x12\x11\n\tconfirmed\x18\x06 \x01(\r\x12\x13\n\x0b\x65\x63h_configs\x18\x07 \x01(\x0c\x12&\n\x02\x61t\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ag\n\x03\x45\x63h\x12\x11\n\tconfig_id\x18\x01 \x01(\r\x12\x13\n\x0bpublic_name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1au\n\x06Static\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\t\x12\r\n\x05other\x18\x05 \x01(\t\x1a\\\n\x07Waiting\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\tlast_seen\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe3\x01\n\x0bTunnelAdmin\x12\x43\n\x04Show\x12\x1e.aegispb.v1.ShowTunnelsRequest\x1a\x1b.aegispb.v1.TunnelsResponse\x12G\n\x06Rotate\x12 .aegispb.v1.RotateTunnelsRequest\x1a\x1b.aegispb.v1.TunnelsResponse\x12\x46\n\x06Revoke\x12\x1f.aegispb.v1.RevokeStaticRequest\x1a\x1b.aegispb.v1.TunnelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,29 +39,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TUNNELKEYS']._serialized_start=205
   _globals['_TUNNELKEYS']._serialized_end=332
   _globals['_MESHKEYS']._serialized_start=334
-  _globals['_MESHKEYS']._serialized_end=382
-  _globals['_WORKLOAD']._serialized_start=384
-  _globals['_WORKLOAD']._serialized_end=426
-  _globals['_TUNNELSTATE']._serialized_start=429
-  _globals['_TUNNELSTATE']._serialized_end=768
-  _globals['_TUNNELSTATE_WORKLOAD']._serialized_start=581
-  _globals['_TUNNELSTATE_WORKLOAD']._serialized_end=722
-  _globals['_TUNNELSTATE_REVOKED']._serialized_start=724
-  _globals['_TUNNELSTATE_REVOKED']._serialized_end=768
-  _globals['_SHOWTUNNELSREQUEST']._serialized_start=770
-  _globals['_SHOWTUNNELSREQUEST']._serialized_end=790
-  _globals['_ROTATETUNNELSREQUEST']._serialized_start=792
-  _globals['_ROTATETUNNELSREQUEST']._serialized_end=880
-  _globals['_REVOKESTATICREQUEST']._serialized_start=882
-  _globals['_REVOKESTATICREQUEST']._serialized_end=922
-  _globals['_TUNNELSRESPONSE']._serialized_start=925
-  _globals['_TUNNELSRESPONSE']._serialized_end=1529
-  _globals['_TUNNELSRESPONSE_ECH']._serialized_start=1213
-  _globals['_TUNNELSRESPONSE_ECH']._serialized_end=1316
-  _globals['_TUNNELSRESPONSE_STATIC']._serialized_start=1318
-  _globals['_TUNNELSRESPONSE_STATIC']._serialized_end=1435
-  _globals['_TUNNELSRESPONSE_WAITING']._serialized_start=1437
-  _globals['_TUNNELSRESPONSE_WAITING']._serialized_end=1529
-  _globals['_TUNNELADMIN']._serialized_start=1532
-  _globals['_TUNNELADMIN']._serialized_end=1759
+  _globals['_MESHKEYS']._serialized_end=401
+  _globals['_WORKLOAD']._serialized_start=403
+  _globals['_WORKLOAD']._serialized_end=445
+  _globals['_TUNNELSTATE']._serialized_start=448
+  _globals['_TUNNELSTATE']._serialized_end=787
+  _globals['_TUNNELSTATE_WORKLOAD']._serialized_start=600
+  _globals['_TUNNELSTATE_WORKLOAD']._serialized_end=741
+  _globals['_TUNNELSTATE_REVOKED']._serialized_start=743
+  _globals['_TUNNELSTATE_REVOKED']._serialized_end=787
+  _globals['_SHOWTUNNELSREQUEST']._serialized_start=789
+  _globals['_SHOWTUNNELSREQUEST']._serialized_end=809
+  _globals['_ROTATETUNNELSREQUEST']._serialized_start=811
+  _globals['_ROTATETUNNELSREQUEST']._serialized_end=899
+  _globals['_REVOKESTATICREQUEST']._serialized_start=901
+  _globals['_REVOKESTATICREQUEST']._serialized_end=941
+  _globals['_TUNNELSRESPONSE']._serialized_start=944
+  _globals['_TUNNELSRESPONSE']._serialized_end=1548
+  _globals['_TUNNELSRESPONSE_ECH']._serialized_start=1232
+  _globals['_TUNNELSRESPONSE_ECH']._serialized_end=1335
+  _globals['_TUNNELSRESPONSE_STATIC']._serialized_start=1337
+  _globals['_TUNNELSRESPONSE_STATIC']._serialized_end=1454
+  _globals['_TUNNELSRESPONSE_WAITING']._serialized_start=1456
+  _globals['_TUNNELSRESPONSE_WAITING']._serialized_end=1548
+  _globals['_TUNNELADMIN']._serialized_start=1551
+  _globals['_TUNNELADMIN']._serialized_end=1778
 # @@protoc_insertion_point(module_scope)

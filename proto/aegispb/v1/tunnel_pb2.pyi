@@ -129,8 +129,11 @@ class MeshKeys(_message.Message):
 
     ECH_CONFIGS_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    ECH_SINCE_FIELD_NUMBER: _builtins.int
     ech_configs: _builtins.bytes
     """ECHConfigList with the ACTIVE key; empty: the mesh has no ECH keys."""
+    ech_since: _builtins.int
+    """Unix time in milliseconds at which that key became ACTIVE; 0: there is none."""
     @_builtins.property
     def revoked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Noise statics, 32 bytes each, sorted. Tunnels that were made with one MUST be closed."""
@@ -140,10 +143,11 @@ class MeshKeys(_message.Message):
         *,
         ech_configs: _builtins.bytes = ...,
         revoked: _abc.Iterable[_builtins.bytes] | None = ...,
+        ech_since: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ech_configs", b"ech_configs", "revoked", b"revoked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ech_configs", b"ech_configs", "ech_since", b"ech_since", "revoked", b"revoked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
