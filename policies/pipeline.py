@@ -6,6 +6,7 @@ Response: the same runs in reverse order, piece by piece.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -21,6 +22,12 @@ from policies.model import (
     UnixNanos,
     Verdict,
 )
+
+
+class Respond(Protocol):
+    """See `PolicyRun.response`."""
+
+    def __call__(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny: ...
 
 
 class Pipeline:
@@ -76,6 +83,11 @@ class PipelineRun:
     def rewrites_answer(self) -> bool:
         """Whether any policy wants to see the answer. Valid after `request`."""
         return bool(self._answering)
+
+    def responder(self) -> Respond:
+        """`response`, by the shortest way: most exchanges have one policy that reads the answer. Valid after `request`,
+        for as long as the exchange lives."""
+        return self._answering[0].response if len(self._answering) == 1 else self.response
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:
         """What may be released of `channel`; a Deny ends the answer."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from policies.model import Channel, ChannelKind, Deny, ResultCode, UnixNanos
-from policies.pipeline import PipelineRun
+from policies.pipeline import PipelineRun, Respond
 from sidecar.answer_guard import AnswerGuard
 from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
 from sidecar.codecs.http1_head import UNTIL_CLOSE, AnswerHead
@@ -23,7 +23,18 @@ _NO_BODY_STATUSES: Final = frozenset({204, 304})
 class Answering:
     """Puts one answer into its delivery. One use: a model that is asked again gives another answer."""
 
-    __slots__ = ("_delivery", "_guard", "_head", "_holds_head", "_now", "_plan", "_policies", "_reading", "is_away")
+    __slots__ = (
+        "_delivery",
+        "_guard",
+        "_head",
+        "_holds_head",
+        "_now",
+        "_plan",
+        "_policies",
+        "_reading",
+        "_respond",
+        "is_away",
+    )
 
     def __init__(self, plan: Plan, delivery: Delivery, now: Callable[[], UnixNanos]) -> None:
         self._plan = plan
@@ -34,6 +45,8 @@ class Answering:
         """None: it passes unread."""
         self._policies: PipelineRun | None = None
         """They read it, if they want to."""
+        self._respond: Respond
+        """What they make of a piece."""
         self._guard: AnswerGuard | None = None
         """Stands before an answer that must prove itself."""
         self.is_away = False
@@ -63,6 +76,7 @@ class Answering:
             return size  # for metrics alone it is not unpacked
         self._policies = policies
         self._guard = AnswerGuard() if inspected.guards_answer and head.status < 400 else None
+        self._respond = policies.responder() if restores else policies.response
         restore = self._restore if restores else None
         by_close = length == UNTIL_CLOSE
         self._reading = Reading(self._plan.dialect, head, restore, inspected.cited, ends_by_close=by_close)
@@ -156,8 +170,7 @@ class Answering:
                 self._guard.waits(len(released))
 
     def _restore(self, channel: Channel, piece: str, last: bool) -> str | Deny:
-        assert self._policies is not None  # noqa: S101 only their answers are restored
-        released = self._policies.response(channel, piece, self._now(), last=last)
+        released = self._respond(channel, piece, self._now(), last=last)
         if self._guard is not None:
             self._guard.note(channel, released)
         return released

@@ -60,23 +60,26 @@ class Restorer:
 
     def feed(self, piece: str, *, last: bool) -> str:
         """What may be released after `piece`. `last`: nothing follows, everything is."""
-        if not last and not self._held:
-            released = self._at_once(piece)
-            if released is not None:
-                self._before = piece[-1:] or self._before
-                return released
-        return self._in_doubt(piece, last=last)
+        if self._held or last:
+            return self._in_doubt(piece, last=last)
+        # Nothing is held: text without tokens is most of an answer, and most tokens come as they were sent.
+        if "[" in piece:
+            released = self._with_one_token(piece)
+            if released is None:
+                return self._in_doubt(piece, last=False)
+        elif is_inert(piece, self._vault.cores):
+            released = piece
+            self._context.pass_over(piece)
+            if self._unissued.begun:
+                self._unissued.pass_over(piece)
+        else:
+            return self._in_doubt(piece, last=False)
+        self._before = piece[-1:] or self._before
+        return released
 
-    def _at_once(self, piece: str) -> str | None:
-        """What to release for a piece that nothing is held before or after: text without tokens, or around one token
-        that came as it was sent. None: look closer."""
-        cores = self._vault.cores
-        if "[" not in piece:
-            if not is_inert(piece, cores):
-                return None
-            self._pass_over(piece)
-            return piece
-        token = sent(piece, self._before, cores)
+    def _with_one_token(self, piece: str) -> str | None:
+        """What to release for inert text around one token that came as it was sent; None: look closer."""
+        token = sent(piece, self._before, self._vault.cores)
         value = self._value(token[2]) if token is not None else None
         if token is None or value is None:
             return None

@@ -65,6 +65,11 @@ class Splitter:
             self._check(units)
         return units
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether what comes next begins a unit, whatever it is."""
+        return self._started and not self._buffer and not self._after_cr
+
     def close(self) -> bytes:
         """What is left when the stream ended without an empty line; readers differ on whether it is an event."""
         rest = bytes(self._buffer)

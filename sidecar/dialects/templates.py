@@ -24,7 +24,7 @@ _decode: Final[Callable[[bytes], str]] = msgspec.json.Decoder(str).decode
 class Template:
     """The bytes around the text of an event, and the lane that the text belongs to."""
 
-    __slots__ = ("_bare", "_head", "_padded", "_size", "_tail", "_tail_end", "lane")
+    __slots__ = ("_bare", "_head", "_padded", "_size", "_tail", "_tail_end", "ends_in_lf", "lane")
 
     def __init__(self, event: bytes, start: int, end: int, lane: Lane) -> None:
         """`event[start:end]` is the JSON string, quotes included; it is the only text that policies read in `event`,
@@ -33,6 +33,8 @@ class Template:
         self._head = event[:start]
         self._size = start
         self._tail = event[end:]
+        self.ends_in_lf = event.endswith(b"\n")
+        """Whether an event of this shape is over at its last byte; a CR may be half of a line end."""
         padding = _PADDING.search(self._tail)
         self._padded, self._tail_end = b"", b""
         if padding is not None:

@@ -80,6 +80,34 @@ def test_t5_every_channel_is_restored_whatever_the_fragments_the_cuts_and_the_or
     assert client == restored(stream, JO)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 1), FRAGMENTS.map("".join)), min_size=3, max_size=12),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+    st.lists(st.integers(0, 5000), max_size=6),
+)
+def test_t2_events_of_one_shape_are_restored_alike_one_by_one_together_and_cut_anywhere(
+    deltas: list[tuple[int, str]], line_end: str, padded: bool, cuts: list[int]
+) -> None:
+    whole = [
+        chunk({"content": text}, index=index, **({"obfuscation": "xY7"[: 1 + number % 3]} if padded else {}))
+        for number, (index, text) in enumerate(deltas)
+    ]
+    each = [event.replace(b"\n", line_end.encode()) for event in [*whole, DONE]]
+    stream = b"".join(each)
+    borders = [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
+
+    client = restored(stream, JO)
+
+    expected = dict.fromkeys([f"{index}.content" for index, _ in deltas], "")
+    for index, text in deltas:
+        expected[f"{index}.content"] += text
+    assert chat_texts(client) == {name: text.replace("[T1]", JO) for name, text in expected.items()}
+    assert read(opened(WordTokens(JO).restore), each) == client
+    assert read(opened(WordTokens(JO).restore), bytewise(stream)) == client
+    assert read(opened(WordTokens(JO).restore), [stream[a:b] for a, b in pairwise(borders)]) == client
+
+
 def test_t6_text_that_cannot_become_a_token_goes_out_at_once() -> None:
     answer = opened(WordTokens(JO).restore)
 
