@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from policies.model import (
     Alert,
     Channel,
@@ -93,6 +95,14 @@ class Retrying(Replacing):
 
     def restart(self) -> None:
         self.answers += 1
+
+
+@pytest.mark.parametrize("policies", [[Replacing("a", "b")], [Replacing("a", "b"), Replacing("b", "c")]])
+def test_shortest_way_to_an_answer_gives_the_same(policies: list[Replacing]) -> None:
+    run = Pipeline(policies).open(EXCHANGE)
+    run.request([Segment(("p",), Role.USER, "a")], NOW)
+
+    assert run.responder()(TEXT, "abc", NOW, last=False) == run.response(TEXT, "abc", NOW, last=False)
 
 
 def test_restart_reaches_every_policy_that_reads_the_answer() -> None:
