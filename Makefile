@@ -14,7 +14,7 @@ demo: setup  ## everything on one machine: prompts with PHI through the official
 test: setup  ## the fast suite
 	.venv/bin/python -m pytest -n auto $(ARGS)
 
-interop: setup  ## TLS and ECH against Go, NSS, BoringSSL, rustls and Chromium, which it installs; ends in a matrix
+interop: setup  ## TLS, ECH and QUIC against Go, NSS, BoringSSL, rustls, qh3 and Chromium, which it installs; ends in a matrix
 	bash .ci/install-tls-peers
 	.venv/bin/python -m pytest -q -m "" tests/transport/interop $(ARGS)
 

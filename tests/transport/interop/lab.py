@@ -81,6 +81,11 @@ class Lab:
     def stale_list(self) -> bytes:
         return encode_config_list([self.stale.config])
 
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """Those of the servers under test."""
+        return (self.secret, self.public, self.both)
+
     def pkcs12(self, chain: Chain, name: str, password: bytes) -> bytes:
         return pkcs12.serialize_key_and_certificates(
             name.encode(), chain.key, chain.certificate, [self.root], _old_encryption(password)

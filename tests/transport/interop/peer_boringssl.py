@@ -1,4 +1,4 @@
-"""BoringSSL, through the curl that curl_cffi brings: client only, over TCP."""
+"""BoringSSL, through the curl that curl_cffi brings: client only, over TCP and over QUIC."""
 
 import json
 import re
@@ -20,8 +20,8 @@ curl = Curl()
 curl.setopt(CurlOpt.URL, f"https://{job['name']}:{job['port']}/".encode())
 curl.setopt(CurlOpt.RESOLVE, [f"{job['name']}:{job['port']}:127.0.0.1".encode()])
 curl.setopt(CurlOpt.CAINFO, job["authorities"].encode())
-curl.setopt(CurlOpt.SSL_EC_CURVES, job["groups"].encode())
-curl.setopt(CurlOpt.HTTP_VERSION, CurlHttpVersion.V1_1)
+curl.setopt(CurlOpt.HTTP3_SSL_EC_CURVES if job["http3"] else CurlOpt.SSL_EC_CURVES, job["groups"].encode())
+curl.setopt(CurlOpt.HTTP_VERSION, CurlHttpVersion.V3ONLY if job["http3"] else CurlHttpVersion.V1_1)
 curl.setopt(CurlOpt.TIMEOUT, 15)
 curl.setopt(CurlOpt.VERBOSE, 1)
 curl.setopt(CurlOpt.DEBUGFUNCTION, lambda kind, data: log.append(data.decode(errors="replace")) if kind == 0 else None)
@@ -38,10 +38,15 @@ print(json.dumps({"error": error, "log": "".join(log), "body": body.getvalue().d
 
 
 class BoringClient:
-    name = "boringssl"
-    cells = cells()
     checks_inner_name = False
     recovers = False
+
+    def __init__(self, *, http3: bool = False) -> None:
+        self._http3 = http3
+        self.name = "boringssl (quic)" if http3 else "boringssl"
+        self.cells = cells()
+        # Over QUIC curl compares the name by itself, before it hears of the rejection, and says so instead.
+        self.tells_retry = not http3
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         python = python_of("curl_cffi")
@@ -57,6 +62,7 @@ class BoringClient:
             "authorities": str(lab.root_file),
             "groups": ":".join(GROUPS[group] for group in scenario.client_groups),
             "ech": ech[scenario.ech],
+            "http3": self._http3,
         }
         run = subprocess.run(
             [python, "-c", PROGRAM], input=json.dumps(job), capture_output=True, text=True, timeout=30, check=False

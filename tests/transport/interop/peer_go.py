@@ -23,6 +23,7 @@ class GoClient:
     cells = cells("grease", "grease+hrr")  # crypto/tls sends no GREASE ECH
     checks_inner_name = False
     recovers = False
+    tells_retry = True
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         lists = {Ech.NONE: b"", Ech.REAL: lab.config_list, Ech.STALE: lab.stale_list}

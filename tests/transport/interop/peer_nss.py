@@ -24,6 +24,7 @@ class NssClient:
     cells = cells("ech+pq", "stale+hrr")  # no ML-KEM in 3.87; HRR with a rejection fails even with itself
     checks_inner_name = True
     recovers = False
+    tells_retry = True
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         client, database = program("tstclnt"), _database(lab)

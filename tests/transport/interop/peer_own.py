@@ -68,6 +68,7 @@ class OwnClient:
     cells = cells()
     checks_inner_name = False
     recovers = False
+    tells_retry = True
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         ech = {Ech.REAL: lab.key.config, Ech.STALE: lab.stale.config}.get(scenario.ech)

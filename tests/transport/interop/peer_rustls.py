@@ -36,6 +36,7 @@ class RustlsClient:
     cells = cells("grease", "grease+hrr")  # the binding cannot be told to send GREASE ECH
     checks_inner_name = False
     recovers = False
+    tells_retry = True
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         lists = {Ech.NONE: b"", Ech.REAL: lab.config_list, Ech.STALE: lab.stale_list}

@@ -62,7 +62,7 @@ class Outcome:
     accepted: bool | None = None
     """Whether ECH was accepted, if it tells."""
     retry_key: bytes | None = None
-    """Public key of the configuration that it was given after a rejection. Every client here tells."""
+    """Public key of the configuration that it was given after a rejection."""
     exported: bytes | None = None
     """EXPORTER-interop, no context, 32 bytes, if it tells."""
     text: str = ""
@@ -97,6 +97,8 @@ class Client(Protocol):
     """After a rejection it wants a certificate for the inner name, too: the fault of tstclnt, not of NSS."""
     recovers: bool
     """After a rejection it connects again by itself, with the configuration that it was given."""
+    tells_retry: bool
+    """After a rejection it tells what it was given."""
 
     def fetch(self, lab: Lab, scenario: Scenario, port: int) -> Outcome:
         """One request to 127.0.0.1, as `scenario` says. Skips the test if the peer is not installed."""
