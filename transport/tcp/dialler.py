@@ -139,9 +139,13 @@ class Tunnels:
             link = await pool.attempts.dial(self._mesh())
         except NoTunnelError as error:
             waiting.set_exception(error)
-        except BaseException:
+        except asyncio.CancelledError:
             waiting.cancel()
             raise
+        except Exception as error:  # noqa: BLE001 the boundary: what fails here is one tunnel, not the process
+            context = {"message": "dialling a tunnel failed unexpectedly", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            waiting.set_exception(NoTunnelError(Decision(TunnelMode.REFUSED, Reason.RESET)))
         else:
             pool.links.append(link)
             if self._is_closed:

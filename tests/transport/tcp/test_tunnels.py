@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -307,6 +308,22 @@ async def test_a_deadline_ends_the_wait() -> None:
                 await it.connect(deadline=0.2)
 
             assert caught.value.decision.reason is Reason.TIMEOUT
+
+
+async def test_a_fault_of_ours_costs_one_tunnel_and_not_the_process() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with stage() as it:
+        sound = it.view
+        it.view = replace(sound, static=None)  # type: ignore[arg-type]  # the fault
+
+        with pytest.raises(NoTunnelError) as caught:
+            await it.connect()
+
+        assert caught.value.decision.mode is TunnelMode.REFUSED
+        it.view = sound
+        assert await it.connect()
+    assert [type(context["exception"]) for context in reported] == [AttributeError]
 
 
 # --- ends ---
