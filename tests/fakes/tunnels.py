@@ -9,6 +9,7 @@ from typing import Any
 from observability.metrics import Registry
 from observability.names import FAMILIES, Kind
 from tests.fakes.mesh import ALICE, BOB, PKI, PUBLIC_NAME, SERVICE, Mesh
+from tests.fakes.relay import Relay, relay
 from transport.decisions import PeerMode, SecurityEvent
 from transport.ech.config import encode_config_list
 from transport.mux.limits import Limits
@@ -132,6 +133,8 @@ class Stage:
     view: dialling.Mesh
     """What the dialler knows; a test may put another in its place."""
     served: list[StreamInfo]
+    relay: Relay
+    """Between the two, if it was asked for."""
 
     def peer(self, **changes: Any) -> None:
         """Let Alice know Bob otherwise."""
@@ -181,9 +184,9 @@ async def stage(
     times: Times | None = None,
     limits: Limits | None = None,
     bounds: Bounds | None = None,
-    through: Callable[[int], Any] | None = None,
+    relayed: bool = False,
 ) -> AsyncIterator[Stage]:
-    """A server, and a dialler that knows it. `through`: an async context, the port to dial for the real one."""
+    """A server, and a dialler that knows it. `relayed`: by way of `Stage.relay`."""
     mesh = mesh or Mesh()
     doorman, registry, served, told = Doorman(), Registry(), [], []
     meter = Meter(registry)
@@ -207,10 +210,12 @@ async def stage(
         )
 
     async with AsyncExitStack() as stack:
-        dialled = await stack.enter_async_context(through(port)) if through is not None else port
+        between = await stack.enter_async_context(relay(port)) if relayed else None
+        dialled = port if between is None else between.port
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tunnels = Tunnels(lambda: it.view, tasks, attempts)
-        it = Stage(mesh, server, dialled, tunnels, doorman, registry, told, view_of(mesh, dialled), served)
+        view = view_of(mesh, dialled)
+        it = Stage(mesh, server, dialled, tunnels, doorman, registry, told, view, served, between or Relay(port))
         stack.callback(server.close)
         stack.callback(tunnels.close)
         yield it

@@ -25,8 +25,6 @@ WRITE_HIGH: Final = 256 * 1024
 """Bytes that the socket's buffer in this process may hold before streams have to wait."""
 LINGER: Final = 5.0
 """Seconds for the last bytes of a closed tunnel to a peer who does not read."""
-TICK: Final = 5.0
-"""Seconds between looks at the clock."""
 
 
 class Handshaking(Protocol):
@@ -88,7 +86,7 @@ class Link(asyncio.BufferedProtocol):
         self._serve = serve
         self._admit = admit
         self._is_confirmed = False
-        self._times = times
+        self._times = times or Times()
         self._limits = limits
         self._deadline = deadline
         self._timer: asyncio.TimerHandle | None = None
@@ -301,7 +299,7 @@ class Link(asyncio.BufferedProtocol):
             limits=self._limits,
         )
         self._stop_timer()
-        self._timer = self.loop.call_later(TICK, self._tick)
+        self._timer = self.loop.call_later(self._times.look_every, self._tick)
         self._watcher.established(self)
 
     def _confirm(self, session: Session) -> None:
@@ -332,7 +330,7 @@ class Link(asyncio.BufferedProtocol):
         except TunnelLostError as error:
             self._finish(error, silently=error.end is End.SILENT)
             return
-        self._timer = self.loop.call_later(TICK, self._tick)
+        self._timer = self.loop.call_later(self._times.look_every, self._tick)
         self._flush()
 
     def _is_late(self) -> None:

@@ -42,6 +42,8 @@ class Times:
     """What streams get to end in peace once the tunnel goes away."""
     idle_after: float = 300.0
     """A dialler ends a tunnel that had no stream for so long."""
+    look_every: float = 5.0
+    """How often the clock is looked at: how late all of the above may be."""
 
 
 class Session:
