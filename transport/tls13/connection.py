@@ -79,6 +79,7 @@ class Connection:
         Raises TlsError when the connection fails, and at every call after that; `data_to_send` then holds our alert.
         """
         if self._failure is not None:
+            self._reader.discard()
             raise self._failure
         try:
             return self._next_event()

@@ -1,8 +1,8 @@
 """The record layer: one AEAD pass per record, in place, without copies of what is received (RFC 8446 section 5).
 
 Received bytes are written by the event loop into a buffer of ours and decrypted where they lie. Buffers come from a
-pool and go back whenever they hold nothing, so an idle connection owns none. What is sent is copied once, into the
-very bytes that the socket gets.
+pool and go back when all whole records are taken, so between two reads a connection owns no more than the part of a
+record that has come, whoever is at the other end. What is sent is copied once, into the very bytes the socket gets.
 
 An AEAD nonce is the IV XOR the number of the record under its keys. Each direction has one reader or writer, used by
 one thread; a fork must not go on using either.
@@ -63,6 +63,8 @@ class RecordReader:
     def __init__(self, pool: BufferPool) -> None:
         self._pool: Final = pool
         self._buffer: memoryview | None = None
+        self._part = b""
+        """What there is of a record while we have no buffer."""
         self._start = 0
         self._end = 0
         self._aead: Aead | None = None
@@ -97,7 +99,9 @@ class RecordReader:
         buffer = self._buffer
         if buffer is None:
             buffer = self._buffer = self._pool.take()
-            self._start = self._end = 0
+            self._start, self._end = 0, len(self._part)
+            buffer[: self._end] = self._part
+            self._part = b""
         elif self._start and len(buffer) - self._start < HEADER + MAX_CIPHERTEXT:
             kept = self._end - self._start
             buffer[:kept] = bytes(buffer[self._start : self._end])
@@ -119,13 +123,16 @@ class RecordReader:
         start = self._start
         buffer = self._buffer
         have = self._end - start
-        if buffer is None or have < HEADER:
-            self._wait(have)
+        if buffer is None:
+            return None
+        if have < HEADER:
+            self._wait(buffer)
             return None
         kind = buffer[start]
         length = buffer[start + 3] << 8 | buffer[start + 4]
         self._check_header(kind, length)
         if have < HEADER + length:
+            self._wait(buffer)
             return None
         self._start = after = start + HEADER + length
         content = buffer[start + HEADER : after]
@@ -169,13 +176,14 @@ class RecordReader:
 
     def discard(self) -> None:
         """Forget what has been received: nothing of it will be read."""
-        self._start = self._end
-        self._wait(0)
+        self._start, self._part = self._end, b""
+        if self._buffer is not None:
+            self._wait(self._buffer)
 
-    def _wait(self, have: int) -> None:
-        if have == 0 and self._buffer is not None:
-            self._pool.give(self._buffer)
-            self._buffer = None
+    def _wait(self, buffer: memoryview) -> None:
+        self._part = bytes(buffer[self._start : self._end])
+        self._pool.give(buffer)
+        self._buffer = None
 
     def _check_header(self, kind: int, length: int) -> None:
         """As soon as the header is here: neither a wrong type nor a wrong length is waited for.

@@ -530,3 +530,13 @@ def test_the_first_hello_says_tls_1_0_and_nothing_else_does(pki: Pki, credential
         seen += [there[:3], back[:3]]
 
     assert seen == [b"\x16\x03\x01", b"\x16\x03\x03", b"\x14\x03\x03", b"\x16\x03\x03"]
+
+
+def test_a_connection_that_failed_takes_no_more_room(client: Taps) -> None:
+    pool_size = len(client.connection.get_buffer())
+    client.connection.abort(AlertDescription.INTERNAL_ERROR, "enough")
+
+    for _ in range(3):
+        assert len(client.connection.get_buffer()) == pool_size
+        client.connection.buffer_updated(pool_size)
+        assert alert_of(client.connection.next_event) == AlertDescription.INTERNAL_ERROR

@@ -261,7 +261,8 @@ def test_keys_can_change_between_records_that_came_together() -> None:
     assert bytes(second[1]) == b"new"
 
 
-def test_an_idle_reader_holds_no_buffer() -> None:
+@pytest.mark.parametrize("cut", [1, 4, 5, 10])
+def test_a_reader_that_waits_holds_no_buffer(cut: int) -> None:
     pool = BufferPool()
     buffer = pool.take()
     pool.give(buffer)
@@ -271,10 +272,10 @@ def test_an_idle_reader_holds_no_buffer() -> None:
     writer.write(DATA, b"x")
     record = writer.take()
 
-    feed(reader, record[:10])
-    assert pool.take() is not buffer  # held: half a record is in it
-    feed(reader, record[10:])
-
+    assert feed(reader, record[:cut]) == []
+    assert pool.take() is buffer
+    pool.give(buffer)
+    assert feed(reader, record[cut:]) == [(DATA, b"x")]
     assert pool.take() is buffer
 
 
