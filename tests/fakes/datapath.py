@@ -5,7 +5,7 @@ import itertools
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from observability.record import ExchangeRecord
@@ -225,7 +225,8 @@ class Visit:
         await self.send(head.encode() + body)
 
     def reset(self) -> None:
-        self.writer.transport.abort()
+        with suppress(AttributeError):  # CPython 3.11: a transport that closed with something left to send has no loop
+            self.writer.transport.abort()
 
 
 @dataclass

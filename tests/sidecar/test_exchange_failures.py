@@ -645,6 +645,7 @@ async def test_slow_reader_pauses_the_upstream_and_gets_everything(policies: tup
     async def script(visit: Visit) -> None:
         nonlocal sent
         await visit.request()
+        visit.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         await visit.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
         for _ in range(size // 65536):
             await visit.send(b"x" * 65536)
@@ -655,14 +656,18 @@ async def test_slow_reader_pauses_the_upstream_and_gets_everything(policies: tup
         running_datapath(snapshot_of(upstream.url, *policies)) as sidecar,
     ):
         client = await sidecar.connect()
+        # The kernel's own buffers grow to 10 MB a connection, which two of them would make as much as the answer.
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         await client.send(request(CHAT, prompt("x")))
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.1)
-
+        await sidecar.begun()
         (connection,) = sidecar.listener._connections
+        before, still = -1, 0
+        async with asyncio.timeout(15):
+            while still < 10:
+                await asyncio.sleep(0.01)
+                before, still = sent, still + 1 if connection._is_full and before == sent else 0
+
         assert sent < size
         assert connection._transport.get_write_buffer_size() < 1024 * 1024
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
