@@ -21,7 +21,7 @@ from sidecar.inbound import InboundStreams
 from sidecar.tunnel_keys import TunnelView
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import NoTunnelToPeerError
-from transport.decisions import Decision, Reason, SecurityEvent, TunnelMode
+from transport.decisions import Decision, PeerMode, Reason, SecurityEvent, TunnelMode
 from transport.ech.config import parse_config_list
 from transport.keyring import KeyState, NoiseStatic
 from transport.noise.suite import StaticKey
@@ -135,7 +135,7 @@ class SidecarTunnels:
         """Take tunnels; the port, which was chosen when 0 was given. Raises OSError."""
         watch = Watch(ThreatLimits(), ReplayCache(os.urandom(32)), self._report)
         self._server = TunnelServer(
-            self._reception, lambda stream: self._serve(inbound, stream), meter=self._meter, guard=watch
+            self._reception, lambda stream: self._serve(inbound, watch, stream), meter=self._meter, guard=watch
         )
         return await self._server.listen(host, port, reuse_port=shared_port)
 
@@ -225,12 +225,17 @@ class SidecarTunnels:
         wanted = [*(config.public_name for config in configs), *(peer.service for peer in view.served)]
         return next((name for name in wanted if not self._files.credential.covers(name)), "")
 
-    def _serve(self, inbound: InboundStreams, stream: StreamInfo) -> asyncio.Protocol | None:
+    def _serve(self, inbound: InboundStreams, watch: Watch, stream: StreamInfo) -> asyncio.Protocol | None:
         view = self._view()
         if view.keys is None:
             return None
         peer = view.directory.admitted(SpiffeId(stream.peer), view.keys.spiffe_id, stream.service)
-        return inbound.stream(stream.peer, peer.name) if peer is not None else None
+        if peer is None:
+            return None
+        if stream.mode is TunnelMode.NO_ECH and peer.mode is PeerMode.REQUIRED:
+            # Its kill switch, or somebody talked it out of ECH. The tunnel is as safe; ECH is what policy demands.
+            watch.observed(SecurityEvent.DOWNGRADE_ATTEMPT, stream.peer, asyncio.get_running_loop().time())
+        return inbound.stream(stream.peer, peer.name)
 
     def _report(self, report: Report) -> None:
         self._alert(Alert(report.event.value, _severity(report.event), f"{report.source or 'all'} x{report.count}"))

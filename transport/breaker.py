@@ -60,8 +60,6 @@ class Breaker:
     """The breaker of one peer. `now`: seconds on one monotonic clock, never going back."""
 
     limits: BreakerLimits = field(default_factory=BreakerLimits)
-    tripped_by: Trip | None = None
-    """None: it never tripped, or a success came since."""
     _open_until: float | None = None
     """None: it is closed."""
     _probe_at: float | None = None
@@ -100,7 +98,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A tunnel stands. What was counted is forgotten, but for `rejected`."""
-        self.tripped_by = self._open_until = self._probe_at = None
+        self._open_until = self._probe_at = None
         self._trips = 0
         self._transport.clear()
         self._rejections.clear()
@@ -128,7 +126,6 @@ class Breaker:
         self._probe_at = None
         self._transport.clear()
         self._rejections.clear()
-        self.tripped_by = why
         return why
 
 

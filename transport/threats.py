@@ -22,12 +22,9 @@ class ThreatLimits:
 
     handshakes: float = 1000.0
     handshake_burst: float = 2000.0
-    """Over all sources. A handshake costs about 0.9 ms of CPU."""
+    """Over all sources. A handshake costs about 0.9 ms of CPU, at most two openings of ECH (0.1 ms each) among it."""
     source_handshakes: float = 50.0
     source_burst: float = 200.0
-    decrypts: float = 2000.0
-    decrypt_burst: float = 4000.0
-    """Trial decryptions of ECH; 0.1 ms each."""
     stale_keys: int = 100
     """Rejected ECH within `window` that make a storm."""
     window: float = 60.0
@@ -42,7 +39,7 @@ class Report:
 
     event: SecurityEvent
     source: str
-    """Address, or empty: it is about all of them."""
+    """Address, or the workload once it has proved itself; empty: it is about all of them."""
     count: int
     """How often it happened since it was reported last, this time included."""
 
@@ -83,7 +80,6 @@ class Watch:
         self._replays = replays
         self._report = report
         self._all = Bucket(limits.handshakes, limits.handshake_burst)
-        self._decrypts = Bucket(limits.decrypts, limits.decrypt_burst)
         self._sources: dict[str, Bucket] = {}
         """In the order of their last handshake, quietest first."""
         self._told: dict[tuple[SecurityEvent, str], _Told] = {}
@@ -107,10 +103,6 @@ class Watch:
             self.observed(SecurityEvent.HANDSHAKE_FLOOD, "", now)
             return False
         return True
-
-    def may_decrypt(self, now: float) -> bool:
-        """Whether an ECH payload may be opened. False: take it for GREASE, which is what it will mostly be."""
-        return self._decrypts.take(now)
 
     def is_replay(self, first_flight: bytes, source: str, now: float) -> bool:
         """Whether these bytes (ECH `enc`, or the Noise ephemeral) opened a connection before; reported if so."""

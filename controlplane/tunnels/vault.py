@@ -24,6 +24,8 @@ from controlplane.tunnels.resources import decode_state, encode_state
 from controlplane.tunnels.state import TunnelState
 from transport.keyring import KeyRingError
 
+MAX_NODES: Final = 50_000
+"""Sidecars that are remembered."""
 _NONCE: Final = 12
 
 
@@ -105,9 +107,13 @@ class TunnelVault:
         return [Acknowledged(row.spiffe_id, row.node_id, row.epoch, row.last_seen / 1000) for row in rows]
 
     def forget(self, before: float) -> None:
-        """Drop those who were not seen since `before` (seconds since 1970)."""
+        """Drop those who were not seen since `before` (seconds since 1970), and all but the latest MAX_NODES: their
+        names are what sidecars say, and one that comes under another name each time must not fill the store."""
         with failures_named(), self._engine.begin() as connection:
-            connection.execute(delete(TUNNEL_NODES).where(TUNNEL_NODES.c.last_seen < round(before * 1000)))
+            latest = select(TUNNEL_NODES.c.last_seen).order_by(TUNNEL_NODES.c.last_seen.desc())
+            surplus = connection.execute(latest.offset(MAX_NODES).limit(1)).scalar() or 0
+            until = max(round(before * 1000), surplus + 1)
+            connection.execute(delete(TUNNEL_NODES).where(TUNNEL_NODES.c.last_seen < until))
 
 
 def _put(connection: Connection, base: int, sealed: bytes) -> bool:

@@ -78,7 +78,6 @@ def test_a_success_forgets() -> None:
     breaker.succeeded()
 
     assert State.CLOSED is breaker.state(60.0)
-    assert breaker.tripped_by is None
     assert breaker.failed(Counts.TRANSPORT, 60.0) is None
 
 

@@ -192,6 +192,17 @@ def test_what_operators_ask_for_is_refused_while_something_is_under_way(vault: T
     assert KeyState.RETIRING in [key.state for key in keeper.report().kept.state.ring.keys]  # type: ignore[union-attr] # there is one
 
 
+def test_sidecars_that_change_their_names_do_not_fill_the_store(
+    vault: TunnelVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.tunnels.vault.MAX_NODES", 10)
+    vault.acknowledge(Acknowledged(LLM, f"pod-{number}", 1, 1000.0 + number) for number in range(25))
+
+    vault.forget(before=1000.0)
+
+    assert {f"pod-{number}" for number in range(15, 25)} == {node.node_id for node in vault.acknowledged()}
+
+
 def test_a_mesh_without_tunnels_writes_nothing(vault: TunnelVault) -> None:
     keeper = TunnelKeeper(vault, now=Clock(), random=os.urandom)
     keeper.want({key: each for key, each in RESOURCES.items() if key[0] is Kind.AIRLOCK})
