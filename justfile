@@ -45,3 +45,8 @@ test *args:
 test-all *args:
     coverage run -m pytest -m "" {{ args }}
     coverage report --skip-covered
+
+# the tests of the data path against a copy of the tree whose hot path is compiled (docs/adr/0034)
+test-compiled directory=".compiled" *args:
+    python scripts/build_compiled.py {{ directory }}
+    cd {{ directory }} && PYTHONPATH=.:proto python -m pytest -q {{ args }} tests/sidecar tests/policies/airlock tests/policies/test_pipeline.py tests/observability

@@ -302,8 +302,8 @@ class ExchangeRun:
                 self._services.inspector.submit(size, answering.rest_or_reason, self._answer_came_back, self._is_wanted)
             elif ended:
                 answering.end(answering.rest())
-        except AnswerRefusedError as error:
-            self._answer_refused(error.deny)
+        except AnswerRefusedError as refused:
+            self._answer_refused(refused.deny)
         except MalformedAnswerError as error:
             self._refuse(refusals.malformed_answer(error))
 

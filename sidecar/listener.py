@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from sidecar.codecs.http1 import RequestReader
 from sidecar.codecs.http1_errors import BadRequestError
@@ -186,8 +186,8 @@ class ClientConnection(asyncio.Protocol):
                 self._run.request_flush()
         except BadRequestError as error:
             self._reject(error)
-        except Exception as error:  # noqa: BLE001 boundary: one exchange's fault must not end the others
-            self._fault(error)
+        except Exception as fault:  # noqa: BLE001 boundary: one exchange's fault must not end the others
+            self._fault(fault)
 
     def _next_message(self) -> None:
         if self._paused:
@@ -276,7 +276,8 @@ class Listener:
         self._server = await loop.create_server(
             lambda: ClientConnection(self), host, port, backlog=4096, reuse_port=shared_port or None
         )
-        bound: int = self._server.sockets[0].getsockname()[1]
+        sockets: Any = getattr(self._server, "sockets")  # noqa: B009 a tuple, says asyncio; uvloop makes it a list
+        bound: int = sockets[0].getsockname()[1]
         return bound
 
     def stop_accepting(self) -> None:

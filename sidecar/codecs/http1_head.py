@@ -167,8 +167,10 @@ class FamiliarHead(Generic[_HeadT]):
             return 0
         at = len(before)
         stop = data.find(b"\r", at, at + _LONGEST_LENGTH + 1)
+        if stop <= at or not data.startswith(self._after, stop):
+            return 0
         digits = data[at:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(self._after, stop):
+        if not digits.isdigit():
             return 0
         self.length = int(digits)
         return stop + len(self._after)

@@ -59,12 +59,16 @@ def read_json_with_lone_surrogates(document: bytes) -> Json:
 
 
 def _read_slowly(document: bytes) -> Json:
+    value: Json = None
+    reason = ""
     try:
-        value: Json = json.loads(document.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        value = json.loads(document.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
         raise AmbiguousJsonError(f"more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
-        raise JsonError(_reason(error)) from None
+        reason = _reason(error)
+    if reason:  # raised here, because the other error carries the document
+        raise JsonError(reason)
     _refuse_depth(value)
     return value
 

@@ -40,7 +40,7 @@ class Lane:
             if not piece:
                 return ""
             raise MalformedAnswerError("text after the end of its channel")
-        if self._half or (piece and "\ud800" <= piece[-1] <= "\udbff"):
+        if self._half or (piece and _is_high(piece[-1])):
             piece = self._whole(piece, last=last)
         released = self._restore(self.channel, piece, last)
         self.ended = last
@@ -54,7 +54,7 @@ class Lane:
         """The piece with the half that was kept before it, without one that ends it."""
         piece = self._half + piece
         self._half = ""
-        if not last and "\ud800" <= piece[-1] <= "\udbff":
+        if not last and _is_high(piece[-1]):
             self._half = piece[-1]
             piece = piece[:-1]
         return piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
@@ -93,3 +93,8 @@ class Lanes:
     def open(self) -> Iterator[Lane]:
         """The lanes that have begun and not ended, in order of their beginning."""
         return (lane for lane in self._lanes.values() if not lane.ended)
+
+
+def _is_high(char: str) -> bool:
+    """Whether it is the first half of a surrogate pair."""
+    return 0xD800 <= ord(char) <= 0xDBFF
