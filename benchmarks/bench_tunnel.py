@@ -3,10 +3,10 @@
     python benchmarks/bench_tunnel.py [--rounds 5] [--megabytes 256] [--json FILE]
                                       [--only bulk,pingpong,handshake,memory]
 
-Two processes, one for each end, talk over loopback TCP under uvloop; CPU time is user and system time of each. Rounds
-of the candidates are interleaved and medians are shown; trust the ratios of one run. Handshakes run in memory, without
-sockets. `tunnel` is TLS 1.3 records under keys of TLS and Noise, with streams; `ssl` is OpenSSL's TLS 1.3 by way of the
-event loop, without streams; `tcp` is neither.
+Two processes, one for each end, talk over loopback TCP under uvloop (or `--loop asyncio`); CPU time is user and system
+time of each. Rounds of the candidates are interleaved and medians are shown; trust the ratios of one run. Handshakes
+run in memory, without sockets. `tunnel` is TLS 1.3 records under keys of TLS and Noise, with streams; `ssl` is
+OpenSSL's TLS 1.3 by way of the event loop, without streams; `tcp` is neither.
 """
 
 import argparse
@@ -112,7 +112,7 @@ class Ping(asyncio.Protocol):
 class Peer:
     """The accepting end, in a process of its own: serves tcp, ssl and tunnels, and tells what it used."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, run: Callable[[Any], Any]) -> None:
         """Forks: both ends have the same keys. To be made before there is an event loop."""
         there, self._commands = os.pipe()
         self._answers, back = os.pipe()
@@ -120,7 +120,7 @@ class Peer:
         if self._child == 0:
             os.close(self._commands)
             try:
-                uvloop.run(_serve(mesh, os.fdopen(there), back))
+                run(_serve(mesh, os.fdopen(there), back))
             finally:
                 os._exit(0)
         self.ports: dict[str, int] = self._read()
@@ -253,21 +253,23 @@ def main() -> None:
     parser.add_argument("--pings", type=int, default=5000)
     parser.add_argument("--handshakes", type=int, default=100)
     parser.add_argument("--tunnels", type=int, default=200)
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--only", default="bulk,pingpong,handshake,memory", help="comma-separated")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     only = options.only.split(",")
     found: dict[str, dict[str, list[float]]] = {}
+    run = uvloop.run if options.loop == "uvloop" else asyncio.run
     mesh = Mesh()
     for kind, what in (("bulk", "bulk, CPU ms/MB"), ("pingpong", "256 bytes there and back, CPU us")):
         if kind in only:
-            peer = Peer(mesh)
-            found[what] = uvloop.run(traffic(options, mesh, peer, kind))
+            peer = Peer(mesh, run)
+            found[what] = run(traffic(options, mesh, peer, kind))
             peer.end()
     if "handshake" in only:
         found["handshake, CPU ms, both ends"] = handshakes(options)
     if "memory" in only:
-        found["idle tunnel, resident KiB, one end"] = uvloop.run(memory(options))
+        found["idle tunnel, resident KiB, one end"] = run(memory(options))
     show(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))

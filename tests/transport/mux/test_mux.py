@@ -12,7 +12,9 @@ from transport.mux.headers import encode
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux
 
-SMALL = Limits(stream_window=1000, tunnel_window=1500, queue_high=400, queue_low=100, queue_max=20_000)
+SMALL = Limits(
+    stream_window=1000, grown_window=1000, tunnel_window=1500, queue_high=400, queue_low=100, queue_max=20_000
+)
 
 
 def acceptor(limits: Limits | None = None) -> tuple[Mux, Recorder]:
@@ -92,6 +94,20 @@ def test_credit_is_what_was_consumed_not_what_came() -> None:
 
     with pytest.raises(ValueError, match="consumed"):
         ends.acceptor.consumed(1, 1001)
+
+
+def test_a_bulk_stream_gets_a_larger_window_once() -> None:
+    ends = Ends(Limits(stream_window=1000, grown_window=3000, grows_after=2000, tunnel_window=10_000))
+    stream = ends.dialler.open({})
+    ends.dialler.send(stream, bytes(20_000))
+    ends.settle()
+    assert len(ends.asked.data[stream]) == 20_000
+
+    ends.asked.eager = False
+    ends.dialler.send(stream, bytes(20_000))
+    ends.settle()
+
+    assert 1500 < len(ends.asked.data[stream]) - 20_000 <= 3000
 
 
 def test_the_tunnel_window_bounds_all_streams_together() -> None:
@@ -387,7 +403,7 @@ def test_a_window_beyond_what_was_sent_ends_the_tunnel(stream: int) -> None:
     mux.receive(frame(Type.OPEN, 0, 1), 0.0)
 
     with pytest.raises(MuxError) as caught:
-        mux.receive(frame(Type.WINDOW, 0, stream, U32.pack(1)), 0.0)
+        mux.receive(frame(Type.WINDOW, 0, stream, U32.pack(256 * 1024 + 1)), 0.0)
 
     assert caught.value.code is Code.FLOW_CONTROL
 

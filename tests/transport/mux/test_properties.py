@@ -13,7 +13,9 @@ from transport.mux.frames import HEADER, MAX_PAYLOAD, Code, Type
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux
 
-TIGHT = Limits(stream_window=500, tunnel_window=900, streams=8, queue_high=300, queue_low=100)
+TIGHT = Limits(
+    stream_window=500, grown_window=700, grows_after=600, tunnel_window=900, streams=8, queue_high=300, queue_low=100
+)
 
 SEND = st.tuples(st.just("send"), st.booleans(), st.integers(1, 8), st.binary(max_size=700), st.booleans())
 STEPS = st.lists(
@@ -176,7 +178,7 @@ def test_without_credit_back_no_more_than_the_windows_is_ever_sent(sends: list[t
 @settings(max_examples=30)
 @given(bulk=st.integers(1, 6), queued=st.integers(1, 1_000_000), size=st.integers(1, 1000))
 def test_a_small_event_waits_for_one_record_of_each_bulk_stream_at_most(bulk: int, queued: int, size: int) -> None:
-    limits = Limits(stream_window=1 << 22, tunnel_window=1 << 25)
+    limits = Limits(stream_window=1 << 22, grown_window=1 << 22, tunnel_window=1 << 25)
     ends = Ends(limits)
     for _ in range(bulk):
         ends.dialler.send(ends.dialler.open({}), bytes(queued))
@@ -201,7 +203,7 @@ def _holds(record: bytes, wanted: int) -> bool:
 
 @given(st.lists(st.integers(1, 40_000), min_size=2, max_size=6))
 def test_bulk_streams_get_equal_shares(queues: list[int]) -> None:
-    ends = Ends(Limits(stream_window=1 << 20, tunnel_window=1 << 22))
+    ends = Ends(Limits(stream_window=1 << 20, grown_window=1 << 20, tunnel_window=1 << 22))
     for queued in queues:
         ends.dialler.send(ends.dialler.open({}), bytes(queued + 5 * MAX_PAYLOAD))
     served = Counter[int]()
