@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 async def test_kill_9_in_the_middle_of_rotations_loses_no_key(tmp_path: Path) -> None:
     async with process(tmp_path) as running:
         await running.plane.push(DOCUMENTS)
-    epoch, statics = 0, set[str]()
+    epoch = 0
     for life in range(6):
         async with process(tmp_path) as running:
             llm, bot = Sidecar(running.plane, "llm"), Sidecar(running.plane, "bot")
@@ -31,9 +31,6 @@ async def test_kill_9_in_the_middle_of_rotations_loses_no_key(tmp_path: Path) ->
             assert client.keys is not None
             assert client.ech_configs == server.keys.ech.client_configs
             assert server.directory.owner_of(client.keys.static.public) == client.keys.spiffe_id
-            known = {each.current for each in shown.statics} | {each.other for each in shown.statics}
-            assert not statics or statics & known, "every static was replaced at once"
-            statics = {each.current for each in shown.statics}
             epoch = shown.epoch
             changes = (
                 admin.Rotate(tunnel_pb2.RotateTunnelsRequest(ech=True, all_statics=True)),
