@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 import hyperscan
@@ -154,6 +155,11 @@ class Matcher:
                 triggers.append((expression, len(self.entries) - 1, hyperscan.HS_FLAG_CASELESS))
         return triggers
 
+    @staticmethod
+    def is_damaged(events: Sequence[Event]) -> bool:
+        """Whether some of these call for `normalise`."""
+        return NORMALISE in map(_id, events)
+
     def events(self, data: bytes) -> list[Event]:
         """Every trigger that fired, in order. `data` begins with a zero byte and ends with two."""
         events = self._words.scan(data)
@@ -162,16 +168,19 @@ class Matcher:
         if first < 0:
             events.sort()
             return events
-        marks = {trigger for _, trigger in events if trigger <= TABLE}
-        if TABLE in marks or flat.count(b"0") * _SPARSE > len(data):
+        tabular, numeric = TABLE in map(_id, events), DIGITS in map(_id, events)
+        if tabular or flat.count(b"0") * _SPARSE > len(data):
             events += self._keys.scan(data)
         else:
             for start, end in _around_digits(flat, first):
                 events += self._keys.scan_part(data, start, end)
-        if DIGITS in marks:
+        if numeric:
             events += self._digits.scan_part(data, max(0, first - _SHAPE), flat.rfind(b"0") + _SHAPE)
         events.sort()
         return events
+
+
+_id: Final = itemgetter(1)
 
 
 def _around_digits(flat: bytes, first: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from policies.airlock.config import Caps
 from policies.airlock.labels import Label
-from policies.airlock.matcher import NORMALISE, Event, matcher
+from policies.airlock.matcher import Event, matcher
 from policies.airlock.memory import SHORTEST, Span, SpanMemory
 from policies.airlock.normalise import normalise
 from policies.airlock.recognizers.contact import FAX_REACH, is_fax
@@ -79,7 +79,7 @@ class Scanner:
             return [_NOTHING] * len(texts)
         if len(events) > 256 + len(data) * self._caps.max_candidates_per_kib // 1024:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
-        damaged = any(trigger == NORMALISE for _, trigger in events)
+        damaged = self._matcher.is_damaged(events)
         if len(texts) == 1:
             found = (self._of_damaged if damaged else self._confirmed)(texts[0], encoded[0], events, 1)
             return self._bounded([merge(found)])

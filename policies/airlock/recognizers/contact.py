@@ -193,7 +193,10 @@ RECOGNIZERS: Final = (
     Recognizer("phone-nanp", _nanp, (r"\d{3}[)]?[-. /]{0,2}\d{3}[-. ]\d{4}\b",), digits=True),
     Recognizer("phone-international", _international, (r"\+\(?[1-9]", r"\b00[1-9]\d{0,2}[ .\-/(]"), digits=True),
     Recognizer(
-        "phone-national", _national, (r"\b0\d{1,4}\)?[ .\n-]\d{2,9}\b", r"\b0\d{2,4}\)?/\d{4,9}\b"), digits=True
+        "phone-national",
+        _national,
+        (r"[^\w.+-]0\d{1,4}\)?[ .\n-]\d{2,9}\b", r"[^\w.+-]0\d{2,4}\)?/\d{4,9}\b"),
+        digits=True,
     ),
     Recognizer("phone-keyed", _phone_word, words=PHONE_WORDS, near=True),
     Recognizer("phone-contact", _contact_word, words=CONTACT_WORDS, near=True),

@@ -1,7 +1,7 @@
 """Dates more exact than a year, and ages over 89."""
 
 import re
-from string import ascii_letters
+from string import ascii_letters, digits
 from typing import Final
 
 from policies.airlock.labels import Label
@@ -32,6 +32,8 @@ _NUMERIC: Final = re.compile(
 
 
 def _numeric(text: str, end: int, found: list[Candidate]) -> None:
+    if text[end : end + 1] in {".", "-", "/"} and text[end + 1 : end + 2].isdigit():
+        return  # it goes on: an address, a version
     match = from_digit(_NUMERIC, text, end, 12, 40)
     if match is None:
         return
@@ -167,6 +169,16 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
 
 def _day_before(text: str, end: int) -> int:
     """Where the day begins that ends at `end`, with an article before it; `end` if there is none."""
+    head = text[max(0, end - 8) : end].rstrip(" \n.,/-")
+    before = head.rstrip(digits)
+    run = len(head) - len(before)
+    if run > 2:
+        return end
+    if run and before[-1:] in _DAY_FOLLOWS and before[-2:-1] not in {"-", "–"}:
+        # Behind a word and nothing else: no article, no span of days.
+        start = end - min(end, 8) + len(before)
+        if _DAY_BEFORE.match(text, start, end) and text[start - 4 : start].lower() != "the ":
+            return start
     digit = _HAS_DIGIT.search(text, max(0, end - 20), end)
     while digit is not None:
         start = digit.start()
@@ -177,6 +189,7 @@ def _day_before(text: str, end: int) -> int:
     return end
 
 
+_DAY_FOLLOWS: Final = frozenset(" ;:(\"'")
 _AROUND: Final = frozenset(" \n\t\"'(,;-") | {""}
 """Before an article."""
 _CJK: Final = re.compile(
@@ -231,12 +244,11 @@ def _cued(text: str, end: int, found: list[Candidate]) -> None:
     match = from_digit(_MONTH_DAY, text, end - 2, 5, 16)  # behind one or two characters more
     if match is None:
         return
+    start = match.start()
+    if text[max(0, start - 4) : start].rstrip()[-1:].isdigit():
+        return  # one of many: no word leads to it
     one, other = int(match["a"]), int(match["b"])
-    if (
-        1 <= min(one, other) <= 12
-        and 1 <= max(one, other) <= 31
-        and _CUE.search(text, max(0, match.start() - 24), match.start())
-    ):
+    if 1 <= min(one, other) <= 12 and max(one, other) <= 31 and _CUE.search(text, max(0, start - 24), start):
         found.append((*match.span(), Rank.HINT, Label.DATE))
 
 
@@ -310,7 +322,7 @@ _AGED: Final = re.compile(
 
 
 def _age(text: str, end: int, found: list[Candidate]) -> None:
-    match = from_digit(_AGE, text, end, 10, 16)
+    match = from_digit(_AGE, text, end, 5, 16)
     if match:
         found.append((*match.span(), Rank.SHAPE, Label.AGE_OVER_89))
 

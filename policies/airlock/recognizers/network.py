@@ -67,7 +67,10 @@ _V4: Final = re.compile(
 
 
 def _v4(text: str, end: int, found: list[Candidate]) -> None:
-    match = from_digit(_V4, text, end, 15, 12)
+    start = text.rfind(" ", max(0, end - 16), end) + 1
+    match = _V4.match(text, start, end + 12)
+    if match is None or match.end() < end:
+        match = from_digit(_V4, text, end, 15, 12)
     if match is None:
         return
     a, b, c, d = map(int, match[1].split("."))

@@ -103,6 +103,11 @@ FOUND = [
     ("20240305T101500Z", [("DATE", "20240305T101500Z")]),
     ("12 03 2024", [("DATE", "12 03 2024")]),
     ("discharged on 7/18.", [("DATE", "7/18")]),
+    ("from 7/18 - 7/21.", [("DATE", "7/18"), ("DATE", "7/21")]),
+    ("on the 3rd of May 2021, 12-14 May 2021", [("DATE", "the 3rd of May 2021"), ("DATE", "12-14 May 2021")]),
+    ("born 令和5年3月2日, 二〇二四年三月五日", [("DATE_OF_BIRTH", "令和5年3月2日"), ("DATE", "二〇二四年三月五日")]),
+    ("INSEE 1 84 12 76 451 089 46", [("NATIONAL_ID", "1 84 12 76 451 089 46")]),
+    ("hosts 10.1.1.1 10.1.1.2", [("IP_ADDRESS", "10.1.1.1"), ("IP_ADDRESS", "10.1.1.2")]),
     ("8-Nov-2013", [("DATE", "8-Nov-2013")]),
     ("DOB: 12/15/1992", [("DATE_OF_BIRTH", "12/15/1992")]),
     ("12/15/1992 (DOB)", [("DATE_OF_BIRTH", "12/15/1992")]),
@@ -172,6 +177,8 @@ LEFT_ALONE = [
     "ISBN 978-0-306-40615-7, order ORD-123456, $367,023.44",
     "Explain Parkinson's disease and the Apgar score in 2-3 sentences.",
     "May I ask whether 5 may be enough, or 3/4 of a cup?",
+    "1/1 3/4 5/6 of the stock",
+    "INSEE 1 84 12 76 451 089 47",
     "the hotel, the capital and the template of accountability",
     "def f(password): return os.environ['SECRET']",
     "password is required; token = get_token(x)",
@@ -340,7 +347,12 @@ def test_no_text_raises_anything(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["123-45-6789 ", "ab:ab:", "1.", "a@", "mrn:", "may 1 ", "+1 2", "1\u200b", "name,", "&#49;"]
+    "unit",
+    [
+        *("123-45-6789 ", "ab:ab:", "1.", "a@", "mrn:", "may 1 ", "+1 2", "1\u200b", "name,", "&#49;"),
+        *("1月", "令和", "号1", "5 May 5 May ", "8-Nov-20", "1.1.1.1 ", "1/1 ", "3%202030", "a::", "::1 ", "90 y "),
+        *("2341 2341 2346 ", "SSN 168-\n75-2674\n", "74218096 is my mrn", "(mrn,", "1 A St ", "a,mrn,b\n1,2,3\n"),
+    ],
 )
 def test_flood_of_lookalikes_is_scanned_or_refused(scanner: Scanner, unit: str) -> None:
     text = (unit * 8192)[:8192]
