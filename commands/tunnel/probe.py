@@ -25,9 +25,9 @@ from transport.tls13 import client
 from transport.tls13.alerts import EchRejectedError, TlsError
 from transport.tls13.certificates import Trust
 from transport.tls13.config import DEFAULT_GROUPS, POST_QUANTUM_GROUPS, ClientConfig
-from transport.tls13.connection import Connection
 from transport.tls13.constants import CipherSuite, NamedGroup
 from transport.tls13.events import EchStatus, HandshakeComplete
+from transport.tunnel.channel import Channel
 from transport.tunnel.dialling import Dialling, Plan
 from transport.tunnel.errors import HandshakeError, RejectedError
 
@@ -210,7 +210,7 @@ def _tunnel(target: Target, connected: socket.socket) -> Probed:
     return replace(_described(done), tunnel=established.mode.value, ech="accepted" if is_hidden else "grease")
 
 
-def _drive(connected: socket.socket, connection: Connection, advance: Callable[[], Stood | None]) -> Stood:
+def _drive(connected: socket.socket, connection: Channel, advance: Callable[[], Stood | None]) -> Stood:
     """Carry bytes until the handshake stands. Our alert, if there is one, is sent before the error goes on."""
     try:
         while True:
@@ -227,7 +227,7 @@ def _drive(connected: socket.socket, connection: Connection, advance: Callable[[
             connected.sendall(connection.data_to_send())
 
 
-def _require_admission(connected: socket.socket, connection: Connection) -> None:
+def _require_admission(connected: socket.socket, connection: Channel) -> None:
     """Raise if the server ends the tunnel right after message 3: only then it knows who we are."""
     connected.settimeout(_ADMISSION)
     with suppress(TimeoutError):

@@ -15,7 +15,7 @@ from transport.ech.config import encode_config_list
 from transport.mux.limits import Limits
 from transport.peers import Endpoint, Peer, PeerDirectory, SpiffeId, Statics
 from transport.tcp import attempts as dialling
-from transport.tcp.attempts import Attempts
+from transport.tcp.attempts import Attempts, Datagrams
 from transport.tcp.dialler import Tunnels
 from transport.tcp.meter import Meter
 from transport.tcp.server import BUFFER, Bounds, StreamInfo, TunnelServer
@@ -185,6 +185,7 @@ async def stage(
     limits: Limits | None = None,
     bounds: Bounds | None = None,
     relayed: bool = False,
+    datagrams: Datagrams | None = None,
 ) -> AsyncIterator[Stage]:
     """A server, and a dialler that knows it. `relayed`: by way of `Stage.relay`."""
     mesh = mesh or Mesh()
@@ -207,6 +208,7 @@ async def stage(
             on_event=lambda event, _: told.append(event),
             times=times,
             limits=limits,
+            datagrams=datagrams,
         )
 
     async with AsyncExitStack() as stack:

@@ -8,6 +8,9 @@ and streams are used as they are. engine.py is what its QuicConnection takes for
     ) as protocol:
         tls_of(protocol).complete      # what was negotiated; and `failure`, if it came to nothing
 
+tunnels.py carries whole tunnels (`transport.tunnel`, `transport.mux`) over one stream; channel.py says what is the same
+as over TCP and what is not.
+
 A private surface of aioquic is used, pinned by tests/transport/quic/test_contract.py and by `aioquic>=1.7,<1.8`.
 
 Limits: the length of the encrypted flight is not padded over QUIC, so it may tell certificates of different length

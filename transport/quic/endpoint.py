@@ -27,7 +27,7 @@ def quic_configuration(tls: ClientConfig | ServerConfig, **parameters: Any) -> Q
     Raises ValueError for `tls` without an application protocol, which QUIC cannot do without (RFC 9001 section 8.1).
     """
     protocols = [protocol.decode("ascii") for protocol in tls.alpn]
-    if not protocols:
+    if not protocols and not (isinstance(tls, ServerConfig) and tls.choose is not None):
         raise ValueError("QUIC needs an application protocol")
     if isinstance(tls, ClientConfig):
         return QuicConfiguration(is_client=True, alpn_protocols=protocols, server_name=tls.server_name, **parameters)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from transport.breaker import Breaker
 from transport.decisions import Decision, Reason, SecurityEvent, TunnelMode
@@ -23,7 +23,10 @@ from transport.rollout import Rollout, Switches, choose
 from transport.tcp.link import Link
 from transport.tcp.meter import Meter, Role
 from transport.tls13.certificates import Trust
+from transport.tls13.config import ClientConfig
 from transport.tls13.record import BufferPool
+from transport.tunnel import prologue
+from transport.tunnel.channel import Channel
 from transport.tunnel.dialling import Dialling, Plan
 from transport.tunnel.errors import End, HandshakeError, RejectedError, TunnelError, TunnelLostError
 from transport.tunnel.session import Times
@@ -64,6 +67,16 @@ class Mesh:
     """Grows with every policy."""
 
 
+class Datagrams(Protocol):
+    """What carries tunnels to endpoints `quic://`: the module transport.quic.tunnels, where the extra is installed."""
+
+    def client_channel(self, config: ClientConfig, /) -> Channel:
+        """What a `Dialling` is made over."""
+
+    async def dial(self, link: Link, channel: Channel, host: str, port: int, /) -> None:
+        """Have `link` talk to this address. Raises OSError."""
+
+
 OnEvent = Callable[[SecurityEvent, str], None]
 """(event, name of the peer) -> whoever guards the mesh hears of it."""
 
@@ -80,8 +93,11 @@ class Attempts:
         on_event: OnEvent,
         times: Times | None = None,
         limits: Limits | None = None,
+        datagrams: Datagrams | None = None,
     ) -> None:
+        """Without `datagrams` endpoints `quic://` are passed over."""
         self._name = name
+        self._datagrams = datagrams
         self._meter = meter
         self._buffers = buffers
         self._on_event = on_event
@@ -134,7 +150,8 @@ class Attempts:
     def _endpoint(self, peer: Peer) -> Endpoint:
         """Where to try next. Raises NoTunnelError when breakers shut all there is."""
         now = asyncio.get_running_loop().time()
-        options = [Option(endpoint) for endpoint in peer.endpoints if endpoint.carrier is Carrier.TCP]
+        is_open = {Carrier.TCP: True, Carrier.QUIC: self._datagrams is not None}
+        options = [Option(endpoint) for endpoint in peer.endpoints if is_open[endpoint.carrier]]
         closed = [each for each in options if self._breaker_of(each.endpoint).retry_at(now) <= now]
         order = in_order(closed, self._handshakes, lambda _: True, now)
         for endpoint in order:
@@ -145,13 +162,24 @@ class Attempts:
     async def _attempt(self, endpoint: Endpoint, plan: Plan) -> Link:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        dialling = Dialling(plan, random=os.urandom, now=datetime.now(UTC), buffers=self._buffers)  # noqa: TID251 the rim
+        datagrams = self._datagrams if endpoint.carrier is Carrier.QUIC else None
+        dialling = Dialling(
+            plan,
+            random=os.urandom,
+            now=datetime.now(UTC),  # noqa: TID251 the rim
+            buffers=self._buffers,
+            carrier=prologue.Carrier.TCP if datagrams is None else prologue.Carrier.QUIC,
+            over=None if datagrams is None else datagrams.client_channel,
+        )
         link = Link(dialling, self, loop, deadline=ATTEMPT_WITHIN, times=self._times, limits=self._limits)
         waiting: asyncio.Future[Link] = loop.create_future()
         self._waiting[link] = waiting
         try:
             async with asyncio.timeout(ATTEMPT_WITHIN):
-                await loop.create_connection(lambda: link, endpoint.host, endpoint.port)
+                if datagrams is None:
+                    await loop.create_connection(lambda: link, endpoint.host, endpoint.port)
+                else:
+                    await datagrams.dial(link, dialling.connection, endpoint.host, endpoint.port)
                 found = await waiting
         except TimeoutError:
             raise self._failed(link, Outcome.TIMEOUT, "no tunnel in time; a NetworkPolicy may block the port") from None

@@ -16,8 +16,8 @@ from transport.mux.headers import Headers
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux
 from transport.tcp.stream import StreamTransport
-from transport.tls13.connection import Connection
 from transport.tunnel.binding import Established
+from transport.tunnel.channel import Channel
 from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, TunnelLostError
 from transport.tunnel.session import Session, Times
 
@@ -31,8 +31,8 @@ class Handshaking(Protocol):
     """A handshake under way: `Dialling` or `Accepting`."""
 
     @property
-    def connection(self) -> Connection:
-        """The TLS connection below."""
+    def connection(self) -> Channel:
+        """What it goes over."""
 
     def advance(self) -> Established | None:
         """The tunnel, once it stands. Raises TunnelError."""

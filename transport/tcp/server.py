@@ -17,10 +17,13 @@ from transport.mux.headers import Headers
 from transport.mux.limits import Limits
 from transport.tcp.link import Link
 from transport.tcp.meter import Meter, Role
+from transport.tls13.config import ServerConfig
 from transport.tls13.record import BufferPool
 from transport.tunnel.accepting import Accepting, Reception
 from transport.tunnel.binding import Established
+from transport.tunnel.channel import Channel
 from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, TunnelLostError
+from transport.tunnel.prologue import Carrier
 from transport.tunnel.session import Times
 
 BACKLOG: Final = 1024
@@ -167,15 +170,21 @@ class TunnelServer:
     # --- connections ---
 
     def _accept(self) -> asyncio.BaseProtocol:
+        return self.accept_over(Carrier.TCP) or _Shut()
+
+    def accept_over(self, carrier: Carrier, over: Callable[[ServerConfig], Channel] | None = None) -> Link | None:
+        """A link for a connection that just came, over what `over` makes (see `Accepting`); None: take no more now."""
         is_full = len(self._handshaking) >= self._bounds.handshakes or len(self._tunnels) >= self._bounds.tunnels
         if self._is_draining or is_full:
-            return _Shut()
+            return None
         loop = asyncio.get_running_loop()
         accepting = Accepting(
             self._reception(),
             random=os.urandom,
             buffers=self._buffers,
             is_replay=lambda ephemeral: self._guard.is_replay(ephemeral, link.source, loop.time()),
+            carrier=carrier,
+            over=over,
         )
         link = Link(
             accepting,

@@ -23,10 +23,11 @@ from transport.tls13.extensions import parse_code_points, parse_supported_versio
 from transport.tls13.messages import Extension, Extensions
 from transport.tls13.record import BufferPool
 from transport.tunnel.binding import Established, psk, record_secrets
-from transport.tunnel.dialling import NOISE
+from transport.tunnel.channel import Channel
+from transport.tunnel.dialling import NOISE, OUTER_ALPN
 from transport.tunnel.errors import Refusal, RefusedError
 from transport.tunnel.greeting import Greeting, encode_reply, parse_service
-from transport.tunnel.prologue import ALPN, Prologue
+from transport.tunnel.prologue import ALPN, Carrier, Prologue
 
 Admit = Callable[[bytes, str], str | None]
 """(proved static key, service) -> whose key it is, or None: unknown, revoked, or not allowed for the service."""
@@ -53,16 +54,23 @@ class Accepting:
         random: Random,
         buffers: BufferPool | None = None,
         is_replay: Callable[[bytes], bool] | None = None,
+        carrier: Carrier = Carrier.TCP,
+        over: Callable[[ServerConfig], Channel] | None = None,
     ) -> None:
-        """`is_replay`: whether this Noise ephemeral, 32 bytes, was seen before."""
+        """`is_replay`: whether this Noise ephemeral, 32 bytes, was seen before.
+
+        `over` makes the channel of another `carrier` than TCP; `random` and `buffers` are not used then.
+        """
         self._reception: Final = reception
         self._noise: Handshake | None = None
         self._is_replay: Final = is_replay
         self._replayed = False
         self._greeting: Greeting | None = None
         self._done: HandshakeComplete | None = None
-        self.connection: Final = server.accept(
-            replace(reception.tls, choose=self._choose), random=random, buffers=buffers
+        self._carrier: Final = carrier
+        config = replace(reception.tls, choose=self._choose)
+        self.connection: Final[Channel] = (
+            server.accept(config, random=random, buffers=buffers) if over is None else over(config)
         )
 
     def advance(self) -> Established | None:
@@ -93,7 +101,7 @@ class Accepting:
         body = _body(offer.extensions, ExtensionType.MESH_NOISE)
         if body is None or ALPN not in offer.alpn:
             # A browser, a probe, or a client whose ECH we cannot open: it sees a web server and gets no further.
-            return ServerChoice(credential)
+            return ServerChoice(credential, self._decoy(offer))
         try:
             self._greeting = greeting = Greeting.parse(body)
             self._look_for_replay(greeting)
@@ -103,6 +111,11 @@ class Accepting:
         reply = Extension(ExtensionType.MESH_NOISE, encode_reply(self._noise.write_message()))
         return ServerChoice(credential, ALPN, (reply,))
 
+    def _decoy(self, offer: ClientOffer) -> bytes | None:
+        """QUIC has no handshake without a protocol, and a client with an old ECH key must get to the end of it."""
+        is_browser = self._carrier is Carrier.QUIC and OUTER_ALPN[Carrier.QUIC][0] in offer.alpn
+        return OUTER_ALPN[Carrier.QUIC][0] if is_browser else None
+
     def _view(self, offer: ClientOffer, greeting: Greeting) -> Prologue:
         return Prologue(
             offer.ech_config if offer.ech is EchStatus.ACCEPTED else None,
@@ -111,6 +124,7 @@ class Accepting:
             greeting.min_pq,
             offer.server_name or "",
             greeting.epoch,
+            self._carrier,
         )
 
     def _first(self, prologue: bytes, message: bytes) -> tuple[Handshake, bytes]:

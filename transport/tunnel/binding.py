@@ -14,7 +14,7 @@ from typing import Final
 
 from transport.decisions import TunnelMode
 from transport.noise.suite import SessionKeys
-from transport.tls13.connection import Connection
+from transport.tunnel.channel import Channel
 
 _PSK: Final = b"EXPORTER-mesh-noise-xk v1"
 _RECORD: Final = b"EXPORTER-mesh-record v1"
@@ -39,12 +39,12 @@ class Established:
     """Of Noise: 32 bytes, the same at both ends, unique to this tunnel; not secret."""
 
 
-def psk(connection: Connection) -> bytes:
+def psk(connection: Channel) -> bytes:
     """32 bytes. Only after Finished has been verified."""
     return connection.export(_PSK, b"", 32)
 
 
-def record_secrets(connection: Connection, keys: SessionKeys) -> tuple[bytes, bytes]:
+def record_secrets(connection: Channel, keys: SessionKeys) -> tuple[bytes, bytes]:
     """(to send, to receive) traffic secrets of 32 bytes for TLS 1.3 records."""
     exported = connection.export(_RECORD, keys.handshake_hash, 32)
     return hmac.digest(exported, keys.send, "sha256"), hmac.digest(exported, keys.receive, "sha256")

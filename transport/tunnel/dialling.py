@@ -10,8 +10,10 @@ Data needs no more round trips than with plain TLS. Nothing here falls back: an 
 fallback.py says what follows.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from transport.decisions import TunnelMode
@@ -30,13 +32,17 @@ from transport.tls13.events import EchStatus, HandshakeComplete
 from transport.tls13.messages import Extension
 from transport.tls13.record import BufferPool
 from transport.tunnel.binding import Established, psk, record_secrets
+from transport.tunnel.channel import Channel
 from transport.tunnel.errors import HandshakeError, RejectedError
 from transport.tunnel.greeting import Greeting, encode_service, parse_reply
-from transport.tunnel.prologue import ALPN, Prologue
+from transport.tunnel.prologue import ALPN, Carrier, Prologue
 
 NOISE: Final = Suite()
 """Noise_XKpsk3_25519_AESGCM_SHA256."""
-_OUTER_ALPN: Final = (b"h2", b"http/1.1")
+OUTER_ALPN: Final[Mapping[Carrier, tuple[bytes, ...]]] = MappingProxyType(
+    {Carrier.TCP: (b"h2", b"http/1.1"), Carrier.QUIC: (b"h3",)}
+)
+"""What the outer hello asks for: what a web browser would."""
 _UNAUTHENTIC: Final = frozenset(
     (
         AlertDescription.BAD_RECORD_MAC,
@@ -76,26 +82,36 @@ class Plan:
 class Dialling:
     """One attempt. Drive `connection` as `transport.tls13` tells, but ask `advance` instead of `next_event`."""
 
-    def __init__(self, plan: Plan, *, random: Random, now: datetime, buffers: BufferPool | None = None) -> None:
-        """`now`: UTC, for certificates. The first flight is ready. Raises ValueError for a plan that cannot be."""
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        random: Random,
+        now: datetime,
+        buffers: BufferPool | None = None,
+        carrier: Carrier = Carrier.TCP,
+        over: Callable[[ClientConfig], Channel] | None = None,
+    ) -> None:
+        """`now`: UTC, for certificates. The first flight is ready. Raises ValueError for a plan that cannot be.
+
+        `over` makes the channel of another `carrier` than TCP; `random`, `now` and `buffers` are not used then.
+        """
         groups = POST_QUANTUM_GROUPS if plan.min_pq else DEFAULT_GROUPS
-        view = Prologue(plan.ech, (TLS13,), groups, plan.min_pq, plan.service, plan.epoch)
+        view = Prologue(plan.ech, (TLS13,), groups, plan.min_pq, plan.service, plan.epoch, carrier)
         self._plan: Final = plan
         self._noise = initiator(NOISE, view.encode(), plan.static, plan.remote_static)
         greeting = Greeting(plan.min_pq, plan.epoch, self._noise.write_message())
-        self.connection: Final = client.connect(
-            ClientConfig(
-                plan.service if plan.ech is not None else plan.public_name,
-                plan.trust,
-                ech=plan.ech,
-                alpn=(ALPN,),
-                outer_alpn=_OUTER_ALPN,
-                groups=groups,
-                extensions=(Extension(ExtensionType.MESH_NOISE, greeting.encode()),),
-            ),
-            random=random,
-            now=now,
-            buffers=buffers,
+        config = ClientConfig(
+            plan.service if plan.ech is not None else plan.public_name,
+            plan.trust,
+            ech=plan.ech,
+            alpn=(ALPN,),
+            outer_alpn=OUTER_ALPN[carrier],
+            groups=groups,
+            extensions=(Extension(ExtensionType.MESH_NOISE, greeting.encode()),),
+        )
+        self.connection: Final[Channel] = (
+            client.connect(config, random=random, now=now, buffers=buffers) if over is None else over(config)
         )
 
     def advance(self) -> Established | None:

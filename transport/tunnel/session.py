@@ -16,10 +16,10 @@ from transport.mux.limits import Limits
 from transport.mux.mux import Mux
 from transport.mux.sink import Sink
 from transport.tls13.alerts import AlertDescription, PeerAlertError, TlsError
-from transport.tls13.connection import Connection
 from transport.tls13.constants import ContentType
 from transport.tls13.events import ApplicationData
 from transport.tunnel.binding import Established
+from transport.tunnel.channel import Channel
 from transport.tunnel.errors import End, TunnelLostError
 
 CHUNK: Final = 4
@@ -52,7 +52,7 @@ class Session:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Channel,
         established: Established,
         sink: Sink,
         *,
