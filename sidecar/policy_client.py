@@ -100,8 +100,8 @@ class PolicyClient:
         self.tunnels = TunnelView()
         """Keys and peers of tunnels, in force together with `current`."""
         self.on_tunnels: Callable[[TunnelView, TunnelView], None] = _nobody_listens
-        """Called with the former and the present view whenever it may differ; `directory.lost` says which tunnels must
-        be closed. On the event loop; must not block."""
+        """Called with the former and the present view when something of it changed; `directory.lost` says which tunnels
+        must be closed. On the event loop; must not block."""
         self.connected = False
         self._control_plane = control_plane
         self._state = state
@@ -187,6 +187,7 @@ class PolicyClient:
     async def take(self, delta: pb.Delta) -> pb.Ack:
         """Apply a Delta; its verdict."""
         ack: pb.Ack = await self._work(self._state.apply, delta, self._around.now())
+        await self._work(self._state.tunnels)  # put together here, off the event loop
         kind = wire.name_of(delta.type_url) if delta.type_url in wire.ORDER else names.OTHER
         if ack.HasField("error_detail"):
             self._count_refusals(kind, ack)
@@ -240,7 +241,8 @@ class PolicyClient:
         self._source = source
         before, self.current = self.current, self._state.snapshot(source)
         former, self.tunnels = self.tunnels, self._state.tunnels()
-        self.on_tunnels(former, self.tunnels)
+        if self.tunnels is not former:
+            self.on_tunnels(former, self.tunnels)
         self._problems.pop("empty", None)
         if self.current is None:
             self._problems["empty"] = "there is no Route; push one with `aegis policy push`"

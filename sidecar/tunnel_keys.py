@@ -148,7 +148,7 @@ def _mesh_keys(resource: pb.Resource) -> MeshKeys:
 def _workload(resource: pb.Resource, held: HeldKeys) -> Statics:
     message = tunnel_pb2.Workload()
     wire.parse(resource, message)
-    if sum(url == wire.WORKLOADS for url, _ in held) >= MAX_WORKLOADS and (wire.WORKLOADS, resource.name) not in held:
+    if len(held) >= MAX_WORKLOADS and (wire.WORKLOADS, resource.name) not in held:
         raise WireError(f"a sidecar knows at most {MAX_WORKLOADS} workloads")
     return Statics(message.current, message.other or None)
 

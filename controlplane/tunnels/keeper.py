@@ -84,6 +84,8 @@ class TunnelKeeper:
         self._noted: dict[tuple[str, str], Acknowledged] = {}
         """What this replica wrote of each connected sidecar last."""
         self._kept: Kept | None = None
+        self._encoded: tuple[object, KeyResources] | None = None
+        """What is distributed, and what it was made from."""
         self._waiting = 0
         """Sidecars that had not acknowledged the newest epoch when it was looked at last."""
         self._lock = threading.Lock()
@@ -246,6 +248,13 @@ class TunnelKeeper:
         return noted.epoch if noted is not None else 0
 
     def _distributed(self, kept: Kept) -> KeyResources:
+        """Encoded once for each change: this is asked every second."""
+        asked = kept.epoch, self._foreign, self._servers
+        if self._encoded is None or self._encoded[0] != asked:
+            self._encoded = asked, self._encode(kept)
+        return self._encoded[1]
+
+    def _encode(self, kept: Kept) -> KeyResources:
         state = kept.state
         return KeyResources(
             kept.epoch,
