@@ -18,7 +18,8 @@ class ControlPlaneConfig:
     data: Path = Path("~/.local/state/aegis/controlplane")
     """Directory of the policy store, unless `database` names another one."""
     database: str = ""
-    """SQLAlchemy URL of the policy store; empty: SQLite in `data`."""
+    """SQLAlchemy URL of the policy store: SQLite, or `postgresql://` for replicas (extra `postgres`). Empty: SQLite in
+    `data`."""
     tunnel_key_file: Path | None = None
     """File of 32 secret bytes, the same on every replica: keys of tunnels are sealed with it in the policy store. None:
     one is made in `data`."""

@@ -16,8 +16,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from controlplane.store.schema import CHANGES, CONTENTS, DOCUMENTS, REVISIONS
 from policies.spec import DocumentKey, Kind
@@ -26,6 +26,8 @@ Resources = Mapping[DocumentKey, pb.Resource]
 
 _BUSY: Final = 10_000
 """Milliseconds to wait for another process that writes."""
+_UPGRADING: Final = int.from_bytes(b"aegis/up")
+"""Number of the advisory lock around upgrades of the schema. Of this database only."""
 
 
 class StoreError(Exception):
@@ -78,17 +80,18 @@ class PolicyStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(reading=True)
+        self._reading = reading(engine)
 
     @classmethod
     def open(cls, url: str) -> "PolicyStore":
-        """The store at an SQLAlchemy URL, its schema brought up to date. Raises StoreError."""
-        engine = create_engine(url)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-        with failures_named(), engine.begin() as connection:
-            _upgrade(connection)
+        """The store at an SQLAlchemy URL (SQLite or PostgreSQL), its schema brought up to date. Raises StoreError."""
+        engine = _engine(url)
+        try:
+            with failures_named(), engine.begin() as connection:
+                _upgrade(connection)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine)
 
     @property
@@ -231,7 +234,45 @@ def _origin(row: Any) -> Origin:
     return Origin(row.author, row.reason, at, row.restored)
 
 
+def _engine(url: str) -> Engine:
+    """Raises StoreError."""
+    try:
+        wanted = make_url(url)
+        if wanted.drivername in {
+            "postgresql",
+            "postgres",
+        }:  # SQLAlchemy means psycopg2 by the first, nothing by the other
+            wanted = wanted.set(drivername="postgresql+psycopg")
+        if wanted.get_backend_name() == "postgresql":
+            # A connection that a failover cut is noticed before it is used, and no lock is waited for for ever.
+            options = {"connect_timeout": _BUSY // 1000, "options": f"-c lock_timeout={_BUSY}"}
+            return create_engine(wanted, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(wanted)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"the driver {error.name} is not installed; for PostgreSQL: pip install 'aegis-mesh[postgres]'"
+        ) from None
+    except (ArgumentError, NoSuchModuleError):
+        # Without the library's message: it may quote the URL, which may hold a password.
+        raise StoreError("the setting `database` is no SQLAlchemy URL such as postgresql://user@host/name") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same database for those who only read: all that one transaction reads is of one moment."""
+    if engine.dialect.name == "postgresql":
+        # Otherwise every statement sees a moment of its own.
+        return engine.execution_options(isolation_level="REPEATABLE READ")
+    return engine.execution_options(reading=True)
+
+
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Replicas that start together make the tables one after the other. Held until the transaction ends.
+        connection.execute(select(func.pg_advisory_xact_lock(_UPGRADING)))
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "controlplane.store:migrations")
     config.set_main_option("path_separator", "os")

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from controlplane.store.schema import TUNNEL_KEYS, TUNNEL_NODES
-from controlplane.store.store import PolicyStore, StoreError, failures_named
+from controlplane.store.store import PolicyStore, StoreError, failures_named, reading
 from controlplane.tunnels.resources import decode_state, encode_state
 from controlplane.tunnels.state import TunnelState
 from transport.keyring import KeyRingError
@@ -57,7 +58,7 @@ class TunnelVault:
         if len(key) != 32:
             raise ValueError("expected a key of 32 bytes")
         self._engine = store.engine
-        self._reading = store.engine.execution_options(reading=True)
+        self._reading = reading(store.engine)
         self._cipher = AESGCM(HKDF(SHA256(), 32, salt=None, info=b"aegis tunnel keys").derive(key))
 
     def read(self) -> Kept:
@@ -93,12 +94,14 @@ class TunnelVault:
     def acknowledge(self, nodes: Iterable[Acknowledged]) -> None:
         """Note what these sidecars have acknowledged."""
         with failures_named(), self._engine.begin() as connection:
-            for each in nodes:
-                of_node = (TUNNEL_NODES.c.spiffe_id == each.spiffe_id, TUNNEL_NODES.c.node_id == each.node_id)
+            # In one order: replicas that note the same sidecars wait for each other, but never in a circle.
+            for each in sorted(nodes, key=lambda node: (node.spiffe_id, node.node_id)):
+                key = {"spiffe_id": each.spiffe_id, "node_id": each.node_id}
                 values = {"epoch": each.epoch, "last_seen": round(each.last_seen * 1000)}
-                if connection.execute(update(TUNNEL_NODES).where(*of_node).values(values)).rowcount == 0:
-                    key = {"spiffe_id": each.spiffe_id, "node_id": each.node_id}
-                    connection.execute(insert(TUNNEL_NODES).values({**key, **values}))
+                # Both databases say ON CONFLICT alike; SQLAlchemy has it in two places.
+                dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+                put = dialect.insert(TUNNEL_NODES).values({**key, **values})
+                connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=values))
 
     def acknowledged(self) -> list[Acknowledged]:
         """Every sidecar that is remembered."""

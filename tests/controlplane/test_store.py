@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, event
+from sqlalchemy import event, insert
 from sqlalchemy.exc import OperationalError
 
-from controlplane.store.schema import METADATA
+from controlplane.store.schema import METADATA, REVISIONS
 from controlplane.store.store import (
     Action,
     ConflictError,
@@ -26,13 +26,9 @@ from policies import wire
 from policies.airlock.config import AirlockConfig
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind
+from tests.fakes.postgres import database
 
 WHO = Origin("spiffe://td/operator/alice", "first", datetime(2026, 11, 20, 12, tzinfo=UTC))
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/policies.db"
 
 
 @pytest.fixture
@@ -197,20 +193,17 @@ def test_errors_do_not_quote_statements_or_values(tmp_path: Path) -> None:
 
 
 def test_store_of_a_newer_build_is_refused(url: str, store: PolicyStore) -> None:
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     store.close()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
-    raw.close()
 
     with pytest.raises(StoreError, match="newer build"):
         PolicyStore.open(url)
 
 
-def test_migrations_make_exactly_the_tables_of_the_schema(url: str, store: PolicyStore) -> None:
-    engine = create_engine(url)
-    with engine.connect() as connection:
+def test_migrations_make_exactly_the_tables_of_the_schema(store: PolicyStore) -> None:
+    with store.engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)
-    engine.dispose()
 
     assert differences == []
 
@@ -226,12 +219,69 @@ def test_database_that_cannot_be_read_is_our_error(store: PolicyStore, ask: str)
         getattr(store, ask)(*([1] if ask != "newest" else []))
 
 
-def test_readers_do_not_wait_for_a_writer(url: str, store: PolicyStore) -> None:
+def test_readers_do_not_wait_for_a_writer(store: PolicyStore) -> None:
     store.commit(resources(a="x"), WHO, base=0)
-    with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as writer:
-        writer.execute("BEGIN IMMEDIATE")
+
+    with store.engine.begin() as writer:
+        writer.execute(insert(REVISIONS).values(number=2, at=0, author="", reason=""))
 
         assert store.newest() == 1
 
-        writer.execute("ROLLBACK")
-    writer.close()
+
+def test_what_is_read_at_once_is_of_one_moment(url: str, store: PolicyStore) -> None:
+    """Or the changes of a revision that another replica makes between two statements belong to none that was read."""
+    store.commit(resources(a="x"), WHO, base=0)
+    other = PolicyStore.open(url)
+    made = list[int]()
+
+    def commit_between(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "FROM changes" in statement and not made:
+            made.append(other.commit(resources(a="y"), WHO, base=1).number)
+
+    event.listen(store._reading, "before_cursor_execute", commit_between)
+
+    assert [record.number for record in store.history(10)] == [1]
+    assert made == [2]
+    assert [record.number for record in store.history(10)] == [2, 1]
+    other.close()
+
+
+def test_replicas_that_start_together_make_the_tables_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(PolicyStore.open, [url] * 4))
+
+    assert [store.newest() for store in stores] == [0] * 4
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.peers
+def test_connections_that_the_database_cut_are_made_anew(postgres: str) -> None:
+    """A failover, or a restart of the database."""
+    store = PolicyStore.open(database(postgres, "failover"))
+    store.commit(resources(a="x"), WHO, base=0)
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.invalidate()
+
+    assert store.newest() == 1
+    assert store.commit(resources(a="y"), WHO, base=1).number == 2
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("postgresql+nonsense://a:hunter2@b/c", "no SQLAlchemy URL"),
+        ("://hunter2", "no SQLAlchemy URL"),
+        ("mysql+pymysql://a:hunter2@b/c", "driver pymysql is not installed"),
+    ],
+)
+def test_url_that_cannot_be_used_is_told_without_its_password(url: str, complaint: str) -> None:
+    with pytest.raises(StoreError, match=complaint) as refused:
+        PolicyStore.open(url)
+
+    assert "hunter2" not in str(refused.value)

@@ -1,14 +1,14 @@
 """Keys at rest: sealed, one writer at a time, whole or not at all."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
+from controlplane.store.schema import TUNNEL_KEYS
 from controlplane.store.store import PolicyStore, StoreError
 from controlplane.tunnels.keeper import COUNTS_FOR, NoSuchWorkloadError, NotNowError, TunnelKeeper
 from controlplane.tunnels.resources import encode_state
@@ -30,8 +30,8 @@ RESOURCES = {document.key: wire.resource(document) for document in DOCUMENTS}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[PolicyStore]:
-    opened = PolicyStore.open(f"sqlite:///{tmp_path}/policies.db")
+def store(url: str) -> Iterator[PolicyStore]:
+    opened = PolicyStore.open(url)
     yield opened
     opened.close()
 
@@ -76,10 +76,13 @@ def test_keys_are_read_back_by_another_process(vault: TunnelVault, store: Policy
 def test_the_database_holds_no_key(vault: TunnelVault, store: PolicyStore, tmp_path: Path) -> None:
     state = some_keys()
     vault.write(state, base=0)
+    with store.engine.connect() as connection:
+        rows = b"".join(bytes(value) for value in connection.execute(select(TUNNEL_KEYS.c.sealed)).scalars())
     store.close()
 
-    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    files = rows + b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
+    assert rows
     assert state.ring is not None
     for secret in (state.ring.active.private_bytes, state.workloads[SpiffeId(LLM)].current.private):
         assert secret not in files
@@ -92,10 +95,10 @@ def test_keys_sealed_with_another_key_are_an_error_that_says_what_to_do(vault: T
         TunnelVault(store, os.urandom(32)).read()
 
 
-def test_an_old_row_is_not_taken_for_the_newest(vault: TunnelVault, tmp_path: Path) -> None:
+def test_an_old_row_is_not_taken_for_the_newest(vault: TunnelVault, store: PolicyStore) -> None:
     vault.write(some_keys(), base=0)
-    with sqlite3.connect(tmp_path / "policies.db") as database:
-        database.execute("UPDATE tunnel_keys SET epoch = 7")
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE tunnel_keys SET epoch = 7")
 
     with pytest.raises(StoreError):
         vault.read()
@@ -209,3 +212,21 @@ def test_a_mesh_without_tunnels_writes_nothing(vault: TunnelVault) -> None:
 
     assert keeper.settle(acked(0, Clock(), "one")).epoch == 0
     assert vault.acknowledged() == []
+
+
+def test_replicas_note_the_same_sidecars_at_once(url: str, store: PolicyStore) -> None:
+    """A sidecar that comes to another replica is known to both for a while."""
+    nodes = [Acknowledged(LLM, f"pod-{n}", epoch=1, last_seen=float(n)) for n in range(40)]
+
+    def note(replica: int) -> None:
+        own = PolicyStore.open(url)
+        try:
+            for _ in range(5):
+                TunnelVault(own, KEY).acknowledge(nodes if replica % 2 else reversed(nodes))
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+
+    assert sorted(TunnelVault(store, KEY).acknowledged(), key=lambda node: node.last_seen) == nodes
