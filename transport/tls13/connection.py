@@ -90,15 +90,13 @@ class Connection:
     def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
         """Hand the application data of all whole records that come next to `take`, which gets `now`, too.
 
-        What a user of much data calls before each `next_event`; the data stays valid until the next `get_buffer`.
+        What a user of much data calls before each `next_event`; the data stays valid until then.
         Raises TlsError as `next_event` does, and what `take` raises.
         """
         if self._complete is None or self._failure is not None or self._read_closed or self._flight.partial:
             return
-        sequence = self._reader.sequence
         try:
-            self._reader.burst(take, now)
-            if self._reader.sequence != sequence:
+            if self._reader.burst(take, now):
                 self._key_updates = 0
         except TlsError as error:
             self._fail(error)

@@ -37,7 +37,7 @@ class ApplicationData:
     """Plaintext of one record, 1 to 16384 bytes."""
 
     data: memoryview
-    """Lies in the receive buffer: valid until the next `get_buffer` or `receive`."""
+    """Lies in the receive buffer: valid until the connection's next event, and in no later turn of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,6 @@ class RecordReader:
         self._pending: tuple[int, memoryview] | None = None
         """A record that `burst` opened and that was none of its own."""
 
-    @property
-    def sequence(self) -> int:
-        """Number of the next record under these keys."""
-        return self._sequence
-
     def rekey(self, suite: Suite, secret: bytes) -> None:
         """Read the next record under the traffic secret `secret`."""
         self._aead, self._iv = suite.traffic_keys(secret)
@@ -140,22 +135,24 @@ class RecordReader:
             kind, content = self._open(self._aead, buffer[start : start + HEADER], content)
         return self._counted(kind, content)
 
-    def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
-        """Hand the content of each whole record of application data to `take`, until there is none or another record.
+    def burst(self, take: Callable[[memoryview, float], None], now: float) -> int:
+        """Hand the content of whole records of application data to `take`, until none or another is next; how many.
 
         The same as `next_record` again and again, at two thirds of its cost. `now` is handed on. What `take` gets stays
-        valid until the next `get_buffer`. Raises TlsError, and what `take` raises: then the record was taken.
+        valid until the next `next_record`, which gives the buffer back. Ends early if `take` changes keys or discards.
+        Raises TlsError, and what `take` raises: then the record was taken.
         """
         buffer, aead = self._buffer, self._aead
         if buffer is None or aead is None or self._pending is not None:
-            return
+            return 0
+        taken = 0
         start, end, decrypt = self._start, self._end, aead.decrypt_into
-        while end - start >= HEADER:
+        while end - start >= HEADER and self._aead is aead and self._buffer is buffer:
             body = start + HEADER
             after = body + (buffer[start + 3] << 8 | buffer[start + 4])
             plain = after - TAG
             if after > end or buffer[start] != _DATA or not 1 < plain - body <= MAX_PLAINTEXT + 1:
-                return  # not whole, or for `next_record` to judge
+                break  # not whole, or for `next_record` to judge
             nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
             self._sequence += 1
             self._start = after
@@ -164,15 +161,17 @@ class RecordReader:
             except InvalidTag:
                 raise _unopened() from None
             start = after
-            self._empty, self._opened = 0, True
-            if buffer[plain - 1] == _DATA:
-                take(buffer[body : plain - 1], now)
-                continue
-            kind, content = self._strip(buffer[body:plain])
-            if kind != _DATA or not content:
-                self._pending = kind, content
-                return
+            self._opened = True
+            kind, content = _DATA, buffer[body : plain - 1]
+            if buffer[plain - 1] != _DATA:
+                kind, content = self._strip(buffer[body:plain])
+                if kind != _DATA or not content:
+                    self._pending = kind, content
+                    break
+            self._empty = 0
+            taken += 1
             take(content, now)
+        return taken
 
     def discard(self) -> None:
         """Forget what has been received: nothing of it will be read."""

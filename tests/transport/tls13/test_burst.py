@@ -10,8 +10,9 @@ from tests.fakes.tls13 import NOW, Pki, pieces, pump, random
 from transport.tls13 import client, server
 from transport.tls13.alerts import AlertDescription, TlsError
 from transport.tls13.config import ClientConfig, ServerConfig
-from transport.tls13.connection import Connection
+from transport.tls13.connection import MAX_KEY_UPDATES, Connection
 from transport.tls13.events import ApplicationData, CloseNotify
+from transport.tls13.record import MAX_EMPTY_RECORDS
 
 PKI = Pki()
 CREDENTIAL = PKI.credential("service.internal")
@@ -148,3 +149,51 @@ def test_nothing_is_sealed_before_there_are_keys() -> None:
         ours.send_inner([b"x\x17"])
     with pytest.raises(RuntimeError):
         ours._writer.write_inner([b"x\x17"])
+
+
+def test_key_updates_are_counted_between_bursts() -> None:
+    ours, theirs = connected()
+    for _ in range(MAX_KEY_UPDATES):
+        ours.update_keys()
+    assert hear(theirs, bytes(ours.data_to_send()), None, burst=True) == (b"", False)
+    ours.update_keys()
+
+    with pytest.raises(TlsError) as caught:
+        hear(theirs, bytes(ours.data_to_send()), None, burst=True)
+
+    assert caught.value.alert == AlertDescription.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("plaintext", [b"\x17", b"\x17\0\0"])
+def test_empty_records_are_counted_between_bursts(plaintext: bytes) -> None:
+    ours, theirs = connected()
+    ours._writer.write_inner([plaintext] * MAX_EMPTY_RECORDS)
+    assert hear(theirs, bytes(ours.data_to_send()), None, burst=True) == (b"", False)
+    ours._writer.write_inner([plaintext])
+
+    with pytest.raises(TlsError) as caught:
+        hear(theirs, bytes(ours.data_to_send()), None, burst=True)
+
+    assert caught.value.alert == AlertDescription.UNEXPECTED_MESSAGE
+
+
+def test_a_burst_ends_where_keys_are_replaced() -> None:
+    ours, theirs = connected()
+    ours.send(b"old")
+    ours.replace_traffic_secrets(write=bytes(32))
+    ours.send(b"new")
+    data = bytes(ours.data_to_send())
+    buffer = theirs.get_buffer()
+    buffer[: len(data)] = data
+    theirs.buffer_updated(len(data))
+    found: list[bytes] = []
+
+    def take(content: memoryview, now: float) -> None:
+        found.append(bytes(content))
+        if len(found) == 1:
+            theirs.replace_traffic_secrets(read=bytes(32))
+
+    for _ in range(2):
+        theirs.burst(take, 0.0)
+
+    assert found == [b"old", b"new"]
