@@ -246,7 +246,9 @@ class Sidecar:
     async def _listen_for_tunnels(self, tunnels: "SidecarTunnels", address: Address) -> int:
         shared = self._place.socket is not None
         try:
-            return await tunnels.listen(self._inbound, address.host, address.port, shared_port=shared)
+            return await tunnels.listen(
+                self._inbound, address.host, address.port, shared_port=shared, quic=self._config.tunnel_quic
+            )
         except OSError as error:
             raise CannotListenError(f"--tunnel-listen {address}: {error.strerror or error}") from None
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,8 @@ class SidecarConfig:
 
     tunnel_listen: Address | None = None
     """Where other sidecars' tunnels come in, usually port 15008; none: this sidecar takes none."""
+    tunnel_quic: bool = False
+    """Take tunnels over QUIC, too: UDP at the port of `tunnel_listen`. Needs the extra `quic`."""
     tunnel_identity: Path | None = None
     """Directory of tls.crt, tls.key and ca.crt for tunnels: the certificate is for the mesh's public name and for the
     services that this sidecar answers for. Needed to take tunnels and to open them."""
@@ -108,6 +111,10 @@ class SidecarConfig:
                 yield Finding("identity", f"is needed to speak to {name}", also=(name,))
         if self.tunnel_listen is not None and self.tunnel_identity is None:
             yield Finding("tunnel_identity", "is needed to take tunnels", also=("tunnel_listen",))
+        if self.tunnel_quic and self.tunnel_listen is None:
+            yield Finding("tunnel_listen", "is needed to take tunnels over QUIC", also=("tunnel_quic",))
+        if self.tunnel_quic and find_spec("aioquic") is None:
+            yield Finding("tunnel_quic", "needs the extra `quic`: pip install 'aegis-mesh[quic]'")
         if self.tunnel_identity is not None and self.controlplane is None:
             yield Finding(
                 "controlplane", "is needed for tunnels: their keys come from there", also=("tunnel_identity",)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -22,10 +22,11 @@ from sidecar.tunnel_keys import TunnelView
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import NoTunnelToPeerError
 from transport.decisions import Decision, PeerMode, Reason, SecurityEvent, TunnelMode
-from transport.ech.config import parse_config_list
+from transport.ech.config import EchKey, parse_config_list
 from transport.keyring import KeyState, NoiseStatic
 from transport.noise.suite import StaticKey
 from transport.peers import SpiffeId
+from transport.quic.optional import datagrams
 from transport.replays import ReplayCache
 from transport.rollout import Switches
 from transport.tcp.attempts import Attempts, Mesh, NoTunnelError
@@ -50,6 +51,13 @@ _ORDINARY: Final = frozenset(
     (SecurityEvent.ECH_KEY_STALE, SecurityEvent.REPLAYED_FIRST_FLIGHT, SecurityEvent.HANDSHAKE_FLOOD)
 )
 """Events that the Internet makes by itself; everything else is somebody's doing, or something that is misconfigured."""
+
+
+class Closable(Protocol):
+    """What listens."""
+
+    def close(self) -> None:
+        """Stop."""
 
 
 class TunnelFiles:
@@ -117,6 +125,8 @@ class SidecarTunnels:
         self._reception_of: tuple[TunnelView, Credential, Reception] | None = None
         self._tunnels = Tunnels(self._mesh, tasks, self._attempts)
         self._server: TunnelServer | None = None
+        self._datagrams: Closable | None = None
+        """What takes tunnels over QUIC."""
         self.blocker = ""
         """Why we cannot take tunnels although policy says that we serve a peer; empty: we can."""
 
@@ -131,13 +141,20 @@ class SidecarTunnels:
 
     # --- in ---
 
-    async def listen(self, inbound: InboundStreams, host: str, port: int, *, shared_port: bool) -> int:
-        """Take tunnels; the port, which was chosen when 0 was given. Raises OSError."""
+    async def listen(
+        self, inbound: InboundStreams, host: str, port: int, *, shared_port: bool, quic: bool = False
+    ) -> int:
+        """Take tunnels; the port, which was chosen when 0 was given; `quic`: over UDP, too. Raises OSError."""
         watch = Watch(ThreatLimits(), ReplayCache(os.urandom(32)), self._report)
         self._server = TunnelServer(
             self._reception, lambda stream: self._serve(inbound, watch, stream), meter=self._meter, guard=watch
         )
-        return await self._server.listen(host, port, reuse_port=shared_port)
+        port = await self._server.listen(host, port, reuse_port=shared_port)
+        if quic:
+            from transport.quic import tunnels as over_quic  # the extra, and most sidecars take none
+
+            self._datagrams = await over_quic.listen(self._server, self._tls(), host, port, reuse_port=shared_port)
+        return port
 
     async def drain(self, within: float) -> None:
         """Take no new tunnels and streams, and let those that stand end in peace, for `within` seconds."""
@@ -149,6 +166,8 @@ class SidecarTunnels:
         self._tunnels.close()
         if self._server is not None:
             self._server.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
 
     # --- policy ---
 
@@ -195,7 +214,7 @@ class SidecarTunnels:
         return self._mesh_of[2]
 
     def _attempts(self, peer: str) -> Attempts:
-        return Attempts(peer, meter=self._meter, buffers=self._buffers, on_event=self._raised)
+        return Attempts(peer, meter=self._meter, buffers=self._buffers, on_event=self._raised, datagrams=datagrams())
 
     def _reception(self) -> Reception:
         view = self._view()
@@ -208,9 +227,12 @@ class SidecarTunnels:
         keys = view.keys
         ring = keys.ech if keys is not None and not self._is_not_for(view) else None
         ours = sorted(ring.keys, key=lambda key: key.state is not KeyState.ACTIVE) if ring is not None else []
-        tls = ServerConfig((self._files.credential,), alpn=(ALPN,), ech_keys=tuple(key.key for key in ours))
+        tls = self._tls(tuple(key.key for key in ours))
         statics = keys.statics if keys is not None else ()
         return Reception(tls, tuple(map(_static, statics)), _admission(view))
+
+    def _tls(self, ech_keys: tuple[EchKey, ...] = ()) -> ServerConfig:
+        return ServerConfig((self._files.credential,), alpn=(ALPN,), ech_keys=ech_keys)
 
     def _look_at_certificate(self, view: TunnelView) -> None:
         """Without a certificate for the public name no client would believe which key to use instead of a stale one."""

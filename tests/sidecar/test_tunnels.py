@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,21 @@ class Town:
         return tunnel_pb2_grpc.TunnelAdminStub(self.plane.channel(self.plane.identity("operator/alice")))
 
 
-def documents(wire: Wire, model: str, mode: str = "required", allow: str = "spiffe://test.local/sidecar/bot") -> str:
+def documents(
+    wire: Wire,
+    model: str,
+    mode: str = "required",
+    allow: str = "spiffe://test.local/sidecar/bot",
+    endpoint: str = "",
+) -> str:
     head = "apiVersion: aegis.mesh/v1\n"
+    endpoint = endpoint or f"tcp://127.0.0.1:{wire.port}"
     return "---\n".join(
         (
             head + f"kind: TunnelPolicy\nmetadata: {{name: mesh}}\nspec: {{publicName: {PUBLIC}}}\n",
             head
             + "kind: Peer\nmetadata: {name: llm}\nspec: {spiffeId: 'spiffe://test.local/sidecar/llm', "
-            + f"service: {SERVICE}, endpoints: ['tcp://127.0.0.1:{wire.port}'], mode: {mode}, allow: ['{allow}']}}\n",
+            + f"service: {SERVICE}, endpoints: ['{endpoint}'], mode: {mode}, allow: ['{allow}']}}\n",
             head + f"kind: Upstream\nmetadata: {{name: far}}\nspec: {{url: 'http://{SERVICE}', peer: llm}}\n",
             head + f"kind: Upstream\nmetadata: {{name: near}}\nspec: {{url: '{model}'}}\n",
             head + "kind: AirlockPolicy\nmetadata: {name: hipaa}\nspec: {profile: hipaa_safe_harbor}\n",
@@ -119,6 +127,7 @@ async def sidecar(directory: Path, plane: Plane, name: str, registry: Registry) 
         data=directory / "data",
         peer=f"spiffe://test.local/sidecar/{name}",
         tunnel_listen=ANY,
+        tunnel_quic=find_spec("aioquic") is not None,
         tunnel_identity=directory / "tunnel",
         drain_timeout=2,
     )
@@ -195,6 +204,27 @@ async def test_prompt_goes_through_a_tunnel_without_its_identifiers_and_its_name
         assert it.decisions() == {("ech", "required"): 1}
         for end in (it.bot, it.llm):  # a leaf of the start, and one of each exchange
             await _until(partial(_has_leaves, end, 3))
+
+
+async def test_prompt_goes_through_a_tunnel_over_quic(tmp_path: Path) -> None:
+    pytest.importorskip("aioquic", reason="the extra quic is not installed")
+    async with town(tmp_path) as it:
+        over_quic = f"quic://127.0.0.1:{it.llm.ports['tunnel_listen']}"
+        await it.plane.push(documents(it.wire, it.model.url, endpoint=over_quic))
+        await _until(lambda: over_quic in map(str, _endpoints(it.bot)))
+
+        client = await it.client()
+        answer = await client.post(CHAT, prompt("SSN 536-90-4399"), {"traceparent": TRACE})
+
+        assert (answer.status, content_of(answer.body)) == (200, "hello")
+        (request,) = it.model.requests
+        assert b"536-90-4399" not in request.body
+        assert it.wire.seen == b""
+        assert it.decisions() == {("ech", "required"): 1}
+
+
+def _endpoints(sidecar: Sidecar) -> tuple[Any, ...]:
+    return sidecar._policies.tunnels.directory.peers["llm"].endpoints  # type: ignore[union-attr]  # there is one
 
 
 async def test_workload_that_is_not_allowed_gets_an_error_and_nothing_goes_another_way(tmp_path: Path) -> None:

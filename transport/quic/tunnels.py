@@ -62,8 +62,22 @@ async def dial(link: Link, channel: Channel, host: str, port: int) -> None:
     carried.connect(address)
 
 
-async def listen(server: TunnelServer, certificates: ServerConfig, host: str, port: int) -> tuple[QuicServer, int]:
-    """Take tunnels over UDP at this address, too: the listener, to be closed, and its port. Raises OSError.
+class Listener:
+    """Takes tunnels over UDP until it is closed."""
+
+    def __init__(self, server: QuicServer, transport: asyncio.DatagramTransport) -> None:
+        self._server = server
+        self.port: Final = int(transport.get_extra_info("sockname")[1])
+
+    def close(self) -> None:
+        """End everything now. Tunnels that stand are ended by the TunnelServer, before."""
+        self._server.close()
+
+
+async def listen(
+    server: TunnelServer, certificates: ServerConfig, host: str, port: int, *, reuse_port: bool = False
+) -> Listener:
+    """Take tunnels over UDP at this address, too. Raises OSError.
 
     `certificates` are for aioquic, which will not listen without; each connection asks `server` for its own.
     """
@@ -84,9 +98,11 @@ async def listen(server: TunnelServer, certificates: ServerConfig, host: str, po
 
     loop = asyncio.get_running_loop()
     transport, listener = await loop.create_datagram_endpoint(
-        lambda: QuicServer(configuration=configuration, create_protocol=create, retry=True), local_addr=(host, port)
+        lambda: QuicServer(configuration=configuration, create_protocol=create, retry=True),
+        local_addr=(host, port),
+        reuse_port=reuse_port or None,
     )
-    return listener, int(transport.get_extra_info("sockname")[1])
+    return Listener(listener, transport)
 
 
 class Shut(QuicConnectionProtocol):

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.looptime(False)
 async def quic_stage(**settings: Any) -> AsyncIterator[Stage]:
     """A stage whose dialler knows an endpoint `quic://` and no other."""
     async with stage(datagrams=tunnels, **settings) as it:
-        listener, port = await tunnels.listen(it.server, ServerConfig((CREDENTIAL,), alpn=(b"h3",)), "127.0.0.1", 0)
-        it.peer(endpoints=(Endpoint.parse(f"quic://127.0.0.1:{port}"),))
+        listener = await tunnels.listen(it.server, ServerConfig((CREDENTIAL,), alpn=(b"h3",)), "127.0.0.1", 0)
+        it.peer(endpoints=(Endpoint.parse(f"quic://127.0.0.1:{listener.port}"),))
         try:
             yield it
         finally:
