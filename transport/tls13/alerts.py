@@ -39,6 +39,7 @@ class TlsError(Exception):
 
     TlsError            we found fault with the peer; `alert` has been queued for it
     ├── PeerAlertError  the peer found fault with us, and said so
+    ├── EchUnprovedError  the server cannot open our ECH, and did not prove to be `public_name` either
     └── EchRejectedError  the server cannot open our ECH, and proved to be `public_name`
     """
 
@@ -51,6 +52,10 @@ class TlsError(Exception):
 
 class PeerAlertError(TlsError):
     """The peer sent a fatal alert. Anybody on the path can do that before the handshake keys are in use."""
+
+
+class EchUnprovedError(TlsError):
+    """ECH was rejected by somebody whose certificate is not that of `public_name`: nobody may conclude anything."""
 
 
 class EchRejectedError(TlsError):

@@ -25,6 +25,7 @@ from transport.tls13 import extensions as ext
 from transport.tls13.alerts import (
     AlertDescription,
     EchRejectedError,
+    EchUnprovedError,
     TlsError,
     illegal_parameter,
     missing_extension,
@@ -324,8 +325,11 @@ class ClientHandshake:
         signed = CertificateVerify.parse(body)
         if signed.scheme not in VERIFIED_SCHEMES:
             raise illegal_parameter("the server signed with a scheme that was not offered")
-        key = self._config.trust.verify(self._certificates, name, self._now)
-        verify(signed.scheme, key, signed.signature, signed_content(self._transcript.digest()))
+        try:
+            key = self._config.trust.verify(self._certificates, name, self._now)
+            verify(signed.scheme, key, signed.signature, signed_content(self._transcript.digest()))
+        except TlsError as error:
+            raise EchUnprovedError(error.alert, error.why) if self._ech is EchStatus.REJECTED else error from None
 
     def _finished(self, body: bytes, message: bytes) -> HandshakeComplete:
         suite, schedule = self._suite, self._schedule

@@ -24,7 +24,7 @@ from transport.noise.errors import NoiseError
 from transport.noise.package import initiator
 from transport.noise.suite import StaticKey, Suite
 from transport.tls13 import client
-from transport.tls13.alerts import AlertDescription, EchRejectedError, PeerAlertError, TlsError
+from transport.tls13.alerts import AlertDescription, EchRejectedError, EchUnprovedError, PeerAlertError, TlsError
 from transport.tls13.certificates import Trust
 from transport.tls13.config import DEFAULT_GROUPS, POST_QUANTUM_GROUPS, ClientConfig
 from transport.tls13.constants import TLS13, ExtensionType
@@ -164,6 +164,8 @@ class Dialling:
     def _explained(self, error: TlsError) -> HandshakeError:
         if isinstance(error, EchRejectedError):
             return RejectedError(_usable(error.retry_configs))
+        if isinstance(error, EchUnprovedError):
+            return HandshakeError(Outcome.REJECTED_UNAUTHENTICATED, str(error))
         if isinstance(error, PeerAlertError):
             return HandshakeError(Outcome.ALERT, str(error))
         if error.alert in _UNAUTHENTIC:

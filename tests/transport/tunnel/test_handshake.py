@@ -204,7 +204,7 @@ def test_a_rejection_by_who_is_not_the_public_name_is_no_rejection() -> None:
 
     outcome, _ = outcome_of(mesh.dial(ech=stale.config), mesh.accept(credentials=(impostor,)))
 
-    assert outcome is Outcome.TLS_AUTHENTICATION
+    assert outcome is Outcome.REJECTED_UNAUTHENTICATED
 
 
 def test_min_pq_finds_no_group_with_a_classical_acceptor() -> None:
