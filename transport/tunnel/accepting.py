@@ -64,7 +64,8 @@ class Accepting:
         self._reception: Final = reception
         self._noise: Handshake | None = None
         self._is_replay: Final = is_replay
-        self._replayed = False
+        self._refused: Refusal | None = None
+        """Why Noise ended the TLS handshake."""
         self._greeting: Greeting | None = None
         self._done: HandshakeComplete | None = None
         self._carrier: Final = carrier
@@ -107,6 +108,7 @@ class Accepting:
             self._look_for_replay(greeting)
             self._noise, _ = self._first(self._view(offer, greeting).encode(), greeting.message)
         except NoiseError as error:
+            self._refused = self._refused or Refusal.NOISE
             raise TlsError(AlertDescription.HANDSHAKE_FAILURE, str(error)) from error
         reply = Extension(ExtensionType.MESH_NOISE, encode_reply(self._noise.write_message()))
         return ServerChoice(credential, ALPN, (reply,))
@@ -140,12 +142,12 @@ class Accepting:
     def _look_for_replay(self, greeting: Greeting) -> None:
         """Before anything is computed for it. It could get no further than our flight, but that costs us 0.8 ms."""
         if self._is_replay is not None and self._is_replay(greeting.message[:KEY_LENGTH]):
-            self._replayed = True
+            self._refused = Refusal.REPLAY
             raise NoiseError("this first flight was seen before")
 
     def _refusal(self, error: TlsError) -> Refusal:
-        if self._replayed:
-            return Refusal.REPLAY
+        if self._refused is not None:
+            return self._refused
         if isinstance(error, PeerAlertError) and error.alert == AlertDescription.ECH_REQUIRED:
             return Refusal.STALE_ECH
         return Refusal.TLS

@@ -12,6 +12,7 @@ from tests.fakes.tunnels import Collector, Echo, Stage, directory, eventually, s
 from transport.decisions import PeerMode, Reason, SecurityEvent, TunnelMode
 from transport.ech.config import encode_config_list
 from transport.mux.frames import Code
+from transport.mux.limits import Limits
 from transport.peers import Endpoint
 from transport.rollout import Rollout, Switches
 from transport.tcp.attempts import NoTunnelError
@@ -274,6 +275,8 @@ async def test_another_workload_in_the_peers_place_gets_nothing() -> None:
         assert caught.value.decision.reason is Reason.ALERT
         assert it.count("aegis_tunnel_handshakes", "dialler", "no_ech") == 0
         assert it.count("aegis_tunnel_handshakes", "dialler", "alert") == 4
+        assert it.count("aegis_tunnel_handshakes", "acceptor", "noise") == 4
+        assert set(it.doorman.events) == {SecurityEvent.AUTHENTICATION_FAILED}
 
 
 async def test_an_unknown_peer_and_a_revoked_one_are_no_tunnel() -> None:
@@ -399,3 +402,76 @@ async def test_an_acceptor_knows_its_own_mesh_only() -> None:
             await it.connect()
 
         assert it.served == []
+
+
+async def test_streams_that_do_not_end_are_not_waited_for_for_ever() -> None:
+    async with stage(lambda _: Collector()) as it:
+        stream = await it.connect()
+        await eventually(lambda: bool(it.served))
+        await it.server.drain(0.05)
+        await stream.until(lambda found: found.is_lost)
+
+        assert isinstance(stream.error, TunnelLostError)
+        assert it.server.tunnels == 0
+        with pytest.raises(NoTunnelError):
+            await it.connect(deadline=0.3)
+
+
+async def test_a_stream_that_a_leaving_server_has_not_seen_was_not_served() -> None:
+    async with stage() as it:
+        await it.tunnels.warm("bob")
+        await eventually(lambda: it.server.tunnels == 1)
+        stream = await it.connect()
+        await it.server.drain(0.05)
+        await stream.until(lambda found: found.is_lost)
+
+        assert isinstance(stream.error, StreamResetError)
+        assert stream.error.is_unserved
+        assert it.served == []
+
+
+async def test_a_server_takes_a_socket_that_listens_already() -> None:
+    async with stage() as it:
+        listener = socket.create_server(("127.0.0.1", 0))
+        it.view = view_of(it.mesh, listener.getsockname()[1])
+        await it.server.listen_on(listener)
+
+        assert await it.connect()
+
+
+async def test_a_stream_that_nobody_can_make_is_not_its_tunnels_fault() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def fail(_: StreamInfo) -> asyncio.Protocol:
+        raise LookupError
+
+    async with stage(fail) as it:
+        stream = await it.connect()
+        await stream.until(lambda found: found.is_lost)
+
+        assert isinstance(stream.error, StreamResetError)
+        assert it.tunnels.has_room("bob")
+    assert [type(context["exception"]) for context in reported] == [LookupError]
+
+
+async def test_a_tunnel_that_is_full_is_not_the_last_one() -> None:
+    async with stage(limits=Limits(streams=2)) as it:
+        streams = [await it.connect() for _ in range(4)]
+        for stream in streams:
+            stream.transport.write(b"x")
+            await stream.until(lambda found: bool(found.data))
+
+        assert it.tunnels.counts() == {"bob": 2}
+
+
+async def test_who_closes_while_dialling_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with stage() as it:
+            it.view = view_of(it.mesh, silent.getsockname()[1])
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(it.connect(deadline=5.0))
+                await eventually(lambda: "bob" in it.tunnels.counts())
+                it.tunnels.close()
+                with pytest.raises((NoTunnelError, asyncio.CancelledError)):
+                    await waiting

@@ -1,7 +1,7 @@
 """TLS and Noise as one handshake: who gets a tunnel, who does not, and what the wire shows of it."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,13 +12,17 @@ from transport.decisions import TunnelMode
 from transport.ech.config import encode_config_list
 from transport.fallback import Outcome
 from transport.noise.errors import NoiseError
+from transport.noise.package import initiator
 from transport.tls13 import client, server
 from transport.tls13.config import ClientConfig, ServerConfig
-from transport.tls13.constants import NamedGroup
-from transport.tls13.events import ApplicationData, HandshakeComplete
+from transport.tls13.constants import ExtensionType, NamedGroup
+from transport.tls13.events import ApplicationData, EchStatus, HandshakeComplete
+from transport.tls13.messages import Extension
 from transport.tunnel.accepting import Accepting
-from transport.tunnel.dialling import Dialling
+from transport.tunnel.dialling import NOISE, Dialling, _usable
 from transport.tunnel.errors import HandshakeError, Refusal, RefusedError, RejectedError
+from transport.tunnel.greeting import Greeting
+from transport.tunnel.prologue import ALPN, Prologue
 
 
 def outcome_of(dialling: Dialling, accepting: Accepting) -> tuple[Outcome | None, Refusal | None]:
@@ -131,7 +135,7 @@ def test_an_acceptor_answers_to_each_of_its_statics() -> None:
 def test_another_static_than_the_pinned_one_gets_nothing() -> None:
     mesh = Mesh()
 
-    assert outcome_of(mesh.dial(), mesh.accept(statics=(static_key(),))) == (Outcome.ALERT, Refusal.TLS)
+    assert outcome_of(mesh.dial(), mesh.accept(statics=(static_key(),))) == (Outcome.ALERT, Refusal.NOISE)
 
 
 def test_a_stranger_is_refused_after_message_three() -> None:
@@ -215,6 +219,90 @@ def test_min_pq_finds_no_group_with_a_classical_acceptor() -> None:
 
     asking, _ = shake(mesh.dial(min_pq=False), mesh.accept(groups=(NamedGroup.X25519,)))
     assert asking.group == NamedGroup.X25519
+
+
+def test_an_acceptor_insists_on_what_the_greeting_insists_on() -> None:
+    """A dialler that says min_pq and offers a classical group all the same: somebody else chose its groups."""
+    mesh = Mesh()
+    view = Prologue(mesh.key.config, (0x0304,), (NamedGroup.X25519,), True, SERVICE, 0)
+    noise = initiator(NOISE, view.encode(), mesh.alice, mesh.bob.public)
+    greeting = Extension(ExtensionType.MESH_NOISE, Greeting(True, 0, noise.write_message()).encode())
+    config = ClientConfig(
+        SERVICE, PKI.trust, ech=mesh.key.config, alpn=(ALPN,), groups=(NamedGroup.X25519,), extensions=(greeting,)
+    )
+    connection = client.connect(config, random=os.urandom, now=NOW)
+    accepting = mesh.accept()
+    feed(accepting.connection, connection.data_to_send())
+    assert accepting.advance() is None
+    feed(connection, accepting.connection.data_to_send())
+    connection.next_event()
+    feed(accepting.connection, connection.data_to_send())
+
+    with pytest.raises(RefusedError) as caught:
+        accepting.advance()
+
+    assert caught.value.refusal is Refusal.MIN_PQ
+
+
+@dataclass
+class Lying:
+    """An engine that reports another handshake than there was."""
+
+    engine: Any
+    changes: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def next_event(self) -> Any:
+        event = self.engine.next_event()
+        return replace(event, **self.changes) if isinstance(event, HandshakeComplete) else event
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"ech": EchStatus.NOT_OFFERED}, Outcome.CONFIRMATION),
+        ({"alpn": b"h2"}, Outcome.NOISE_AUTHENTICATION),
+        ({"group": NamedGroup.X25519}, Outcome.MIN_PQ),
+        ({"extensions": ()}, Outcome.NOISE_AUTHENTICATION),
+    ],
+    ids=["without ECH", "another protocol", "not post-quantum", "without Noise"],
+)
+def test_a_dialler_believes_its_engine_nothing_that_policy_forbids(changes: dict[str, Any], outcome: Outcome) -> None:
+    mesh = Mesh()
+    dialling, accepting = mesh.dial(), mesh.accept()
+    dialling.connection = Lying(dialling.connection, changes)  # type: ignore[misc, assignment]
+    feed(accepting.connection, dialling.connection.data_to_send())
+    accepting.advance()
+    feed(dialling.connection, accepting.connection.data_to_send())
+
+    with pytest.raises(HandshakeError) as caught:
+        dialling.advance()
+
+    assert caught.value.outcome is outcome
+
+
+@pytest.mark.parametrize("configs", [None, b"garbage", b"\x00\x04\xfe\x0d\x00\x00", b"\x00\x05\xff\xff\x00\x01x"])
+def test_retry_configs_that_we_cannot_use_are_none(configs: bytes | None) -> None:
+    assert _usable(configs) is None
+    assert RejectedError(_usable(configs)).outcome is Outcome.SECURELY_DISABLED
+
+
+def test_a_dialler_that_leaves_before_message_three_wanted_no_tunnel() -> None:
+    mesh = Mesh()
+    dialling, accepting = mesh.dial(), mesh.accept()
+    feed(accepting.connection, dialling.connection.data_to_send())
+    accepting.advance()
+    feed(dialling.connection, accepting.connection.data_to_send())
+    assert isinstance(dialling.connection.next_event(), HandshakeComplete)
+    dialling.connection.close()
+    feed(accepting.connection, dialling.connection.data_to_send())
+
+    with pytest.raises(RefusedError) as caught:
+        accepting.advance()
+
+    assert caught.value.refusal is Refusal.NOT_A_TUNNEL
 
 
 def test_a_tunnel_survives_a_hello_retry_request() -> None:
