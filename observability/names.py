@@ -324,6 +324,11 @@ CP_TUNNEL_EPOCH: Final = Family(
 CP_TUNNEL_WAITING: Final = Family(
     "cp_tunnel_waiting_nodes", Kind.GAUGE, "Sidecars that have not acknowledged the newest tunnel keys."
 )
+CP_STALE_ECH: Final = Family(
+    "cp_stale_ech_keys",
+    Kind.COUNTER,
+    "How often sidecars were told by a peer that their ECH key is not the current one: keys that came late.",
+)
 CP_TUNNEL_KEY_AGE: Final = Family(
     "cp_tunnel_key_age_seconds",
     Kind.GAUGE,

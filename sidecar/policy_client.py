@@ -35,6 +35,7 @@ from sidecar.lkg import NONCE_BYTES, LastKnownGoodError, LastKnownGoodFile
 from sidecar.policy_state import PolicyState
 from sidecar.policy_stream import Ending, Reason, StreamTimes, converse
 from sidecar.tunnel_keys import TunnelView
+from transport.decisions import SecurityEvent
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,8 @@ class PolicyClient:
         self._metrics = metrics
         self._probed: dict[int, int] = {}
         """Prime -> probes that the control plane has been told of."""
+        self._stale = 0
+        """ECH keys found stale that the control plane has been told of."""
         metrics.gauge(names.TUNNEL_KEY_AGE).watch(self._key_age)
         self._nacks = metrics.counter(names.CONFIG_NACKS)
         self._reconnects = metrics.counter(names.CONTROL_RECONNECTS)
@@ -226,6 +229,13 @@ class PolicyClient:
         """Prime without a task -> how often attackers tried it since this was asked last."""
         before, self._probed = self._probed, probed_primes(self._metrics)
         return {prime: more for prime, count in self._probed.items() if (more := count - before.get(prime, 0)) > 0}
+
+    def newly_stale(self) -> int:
+        """How often a peer knew a newer ECH key than we did since this was asked last."""
+        alerts = self._metrics.counter(names.ALERTS).values()
+        count = sum(int(n) for (code, _), n in alerts.items() if code == SecurityEvent.ECH_KEY_STALE.value)
+        before, self._stale = self._stale, count
+        return max(0, count - before)
 
     # --- below: private ---
 

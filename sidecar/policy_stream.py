@@ -73,6 +73,9 @@ class Recipient(Protocol):
     def newly_probed(self) -> dict[int, int]:
         """Prime without a task -> how often attackers tried it since this was asked last."""
 
+    def newly_stale(self) -> int:
+        """How often a peer knew a newer ECH key than we did since this was asked last."""
+
 
 async def converse(call: Any, hello: pb.Hello, recipient: Recipient, times: StreamTimes) -> Ending:
     """Speak over `call` until one side ends. Raises nothing but for cancellation; the call is over afterwards."""
@@ -159,7 +162,12 @@ async def _beat(outbox: asyncio.Queue[pb.Up], recipient: Recipient, every: float
         await asyncio.sleep(every)
         seq += 1
         if not outbox.full():  # what waits there tells the server that we live as well
-            heartbeat = pb.Heartbeat(seq=seq, applied=recipient.digests(), probed=recipient.newly_probed())
+            heartbeat = pb.Heartbeat(
+                seq=seq,
+                applied=recipient.digests(),
+                probed=recipient.newly_probed(),
+                stale_ech=recipient.newly_stale(),
+            )
             outbox.put_nowait(pb.Up(heartbeat=heartbeat))
 
 

@@ -179,7 +179,10 @@ def _shaken(target: Target, connected: socket.socket) -> Probed:
 
 def _tls(target: Target, connected: socket.socket) -> Probed:
     groups = POST_QUANTUM_GROUPS if target.min_pq else DEFAULT_GROUPS
-    config = ClientConfig(target.service, target.trust, target.ech, alpn=(b"h2", b"http/1.1"), groups=groups)
+    # A share for a classical group beside the post-quantum one: servers without the latter answer at once.
+    shares = min(2, len(groups))
+    alpn = (b"h2", b"http/1.1")
+    config = ClientConfig(target.service, target.trust, target.ech, alpn=alpn, groups=groups, shares=shares)
     connection = client.connect(config, random=os.urandom, now=_now())
 
     def advance() -> HandshakeComplete | None:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 SERVICE: Final = "aegispb.v1.PolicyDiscovery"
 STALE_AFTER: Final = 30.0
 """Seconds that a sidecar may take to a new revision before it counts as stale."""
+MAX_TOLD: Final = 1_000_000
+"""What one heartbeat may count: one sidecar must not outweigh all others for ever."""
 STALE_WHILE_AWAY: Final = 600.0
 """Seconds that a sidecar that left counts as stale; then it is taken for gone, as pods are."""
 
@@ -106,6 +108,7 @@ class PolicyDiscovery:
         metrics.gauge(names.CP_STREAMS).watch(lambda: {(): len(self._streams)})
         metrics.gauge(names.CP_PUSH_INFLIGHT).watch(lambda: {(): self._inflight()})
         self._stale = metrics.gauge(names.CP_STALE_NODES)
+        self._stale_ech = metrics.counter(names.CP_STALE_ECH)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """To be added to a server: answers leave as the bytes that `Session` built."""
@@ -236,6 +239,15 @@ class PolicyDiscovery:
                 self._record(outcome, stream.session, peer)
             if up.heartbeat.probed:
                 self._probed(up.heartbeat.probed)
+            if up.heartbeat.stale_ech:
+                # What RFC 9849 calls retry_configs has worked; that it was needed means that keys came late.
+                self._stale_ech.add(amount=min(up.heartbeat.stale_ech, MAX_TOLD))
+                extra = {
+                    "peer": str(peer),
+                    "node": stream.session.node_id,
+                    "count": min(up.heartbeat.stale_ech, MAX_TOLD),
+                }
+                logger.warning("sidecar used stale ECH keys", extra=extra)
             stream.look(now)
 
     async def _write(self, call: Call, stream: _Stream) -> None:

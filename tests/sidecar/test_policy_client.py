@@ -15,6 +15,7 @@ from aegispb.v1 import admin_pb2
 from aegispb.v1 import discovery_pb2 as pb
 
 from controlplane.identity.ca import LOOPBACK, LocalAuthority
+from observability import names
 from observability.exposition import render
 from observability.metrics import Registry
 from policies import wire
@@ -519,3 +520,22 @@ async def test_pushes_while_a_sidecar_builds_are_not_lost(plane: Plane, tmp_path
 
 def test_every_channel_option_is_one_that_grpc_knows() -> None:
     assert all(name.startswith("grpc.") for name, _ in CHANNEL_OPTIONS)
+
+
+def test_stale_keys_are_told_once(tmp_path: Path) -> None:
+    registry = Registry()
+    client = PolicyClient(
+        ControlPlane("127.0.0.1:1", tmp_path, "node", "build"),
+        PolicyState(bytes(32)),
+        None,
+        registry,
+        Surroundings(lambda: UnixNanos(0), lambda: 0.5, os.urandom),
+    )
+
+    counted = [client.newly_stale()]
+    for number in (3, 2):
+        registry.counter(names.ALERTS).add(("tunnel.ech_key_stale", "warning"), number)
+        registry.counter(names.ALERTS).add(("tunnel.handshake_flood", "warning"))
+        counted.append(client.newly_stale())
+
+    assert counted == [0, 3, 2]

@@ -441,7 +441,12 @@ class Heartbeat(_message.Message):
     REVISIONS_FIELD_NUMBER: _builtins.int
     IN_FORCE_FIELD_NUMBER: _builtins.int
     PROBED_FIELD_NUMBER: _builtins.int
+    STALE_ECH_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
+    stale_ech: _builtins.int
+    """Sidecar -> server: how often since the last Heartbeat a peer that proved to be the public name knew a newer ECH key
+    than we did. May be lost: it only tells that keys do not reach somebody.
+    """
     @_builtins.property
     def applied(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Sidecar -> server: type -> digest of the (name, version) pairs in force, see policies/wire.py `state_digest`."""
@@ -470,10 +475,11 @@ class Heartbeat(_message.Message):
         revisions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         in_force: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         probed: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        stale_ech: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "in_force", b"in_force", "probed", b"probed", "revisions", b"revisions", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "in_force", b"in_force", "probed", b"probed", "revisions", b"revisions", "seq", b"seq", "stale_ech", b"stale_ech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

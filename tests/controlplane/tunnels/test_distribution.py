@@ -6,6 +6,8 @@ from pathlib import Path
 from aegispb.v1 import discovery_pb2 as pb
 from google.rpc import code_pb2, status_pb2
 
+from controlplane.discovery.server import MAX_TOLD
+from observability import names
 from policies import wire
 from policies.model import UnixNanos
 from sidecar.policy_state import PolicyState
@@ -151,3 +153,19 @@ async def eventually_confirmed(admin: object) -> None:
             if shown.epoch and not shown.waiting_for and shown.confirmed:
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_the_control_plane_hears_of_stale_keys_and_believes_only_so_much(tmp_path: Path) -> None:
+    async with running(tmp_path) as plane:
+        stream = plane.stream("sidecar/bot")
+        await stream.hello()
+        await stream.synced()
+
+        await stream.send(heartbeat=pb.Heartbeat(seq=1, stale_ech=2))
+        await stream.send(heartbeat=pb.Heartbeat(seq=2, stale_ech=1 << 60))
+
+        counter = plane.metrics.counter(names.CP_STALE_ECH)
+        async with asyncio.timeout(30):
+            while counter.values()[()] < 3:
+                await asyncio.sleep(0.05)
+        assert counter.values()[()] == 2 + MAX_TOLD
