@@ -1,12 +1,12 @@
 """Tunnels beside the standard library's `ssl`, in one run: bulk, ping-pong, handshakes, memory.
 
     python benchmarks/bench_tunnel.py [--rounds 5] [--megabytes 256] [--json FILE]
-                                      [--only bulk,pingpong,handshake,memory]
+                                      [--only bulk,pingpong,handshake,memory] [--quic]
 
 Two processes, one for each end, talk over loopback TCP under uvloop (or `--loop asyncio`); CPU time is user and system
 time of each. Rounds of the candidates are interleaved and medians are shown; trust the ratios of one run. Handshakes
 run in memory, without sockets. `tunnel` is TLS 1.3 records under keys of TLS and Noise, with streams; `ssl` is
-OpenSSL's TLS 1.3 by way of the event loop, without streams; `tcp` is neither.
+OpenSSL's TLS 1.3 by way of the event loop, without streams; `tcp` is neither. `--quic` adds the tunnel over QUIC.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import ssl
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.fakes.mesh import PKI, SERVICE, Mesh, shake
 from tests.fakes.tls13 import SslPeer, pump
-from tests.fakes.tunnels import stage, view_of
+from tests.fakes.tunnels import Stage, directory, stage, view_of
+from transport.peers import Endpoint
 
 WRITE = 64 * 1024
 
@@ -112,7 +114,7 @@ class Ping(asyncio.Protocol):
 class Peer:
     """The accepting end, in a process of its own: serves tcp, ssl and tunnels, and tells what it used."""
 
-    def __init__(self, mesh: Mesh, run: Callable[[Any], Any]) -> None:
+    def __init__(self, mesh: Mesh, run: Callable[[Any], Any], quic: bool) -> None:
         """Forks: both ends have the same keys. To be made before there is an event loop."""
         there, self._commands = os.pipe()
         self._answers, back = os.pipe()
@@ -120,7 +122,7 @@ class Peer:
         if self._child == 0:
             os.close(self._commands)
             try:
-                run(_serve(mesh, os.fdopen(there), back))
+                run(_serve(mesh, os.fdopen(there), back, quic))
             finally:
                 os._exit(0)
         self.ports: dict[str, int] = self._read()
@@ -138,7 +140,7 @@ class Peer:
         return json.loads(os.read(self._answers, 65536))
 
 
-async def _serve(mesh: Mesh, commands: Any, answers: int) -> None:
+async def _serve(mesh: Mesh, commands: Any, answers: int, quic: bool) -> None:
     loop = asyncio.get_running_loop()
     serve: list[Callable[[], asyncio.Protocol]] = [Pong]
     async with stage(lambda _: serve[0](), mesh=mesh) as it:
@@ -147,6 +149,12 @@ async def _serve(mesh: Mesh, commands: Any, answers: int) -> None:
         plain = await loop.create_server(lambda: serve[0](), "127.0.0.1", 0)  # noqa: PLW0108 serve[0] changes
         tls = await loop.create_server(lambda: serve[0](), "127.0.0.1", 0, ssl=context)  # noqa: PLW0108
         ports = {"tcp": plain.sockets[0].getsockname()[1], "ssl": tls.sockets[0].getsockname()[1], "tunnel": it.port}
+        datagrams = None
+        if quic:
+            from transport.quic import tunnels
+
+            datagrams = await tunnels.listen(it.server, mesh.reception(alpn=(b"h3",)).tls, "127.0.0.1", 0)
+            ports["quic"] = datagrams.port
         os.write(answers, json.dumps(ports).encode())
         while command := await loop.run_in_executor(None, commands.readline):
             name, *arguments = command.split()
@@ -163,18 +171,21 @@ async def _serve(mesh: Mesh, commands: Any, answers: int) -> None:
 async def traffic(options: argparse.Namespace, mesh: Mesh, peer: Peer, kind: str) -> dict[str, list[float]]:
     """CPU: milliseconds a megabyte, or microseconds a round trip; "who dials", "who accepts" and the sum."""
     loop = asyncio.get_running_loop()
-    names = ("tcp", "ssl", "tunnel")
+    names = ("tcp", "ssl", "tunnel", *(("quic",) if options.quic else ()))
     found: dict[str, list[float]] = {f"{name}{end}": [] for name in names for end in (", dialling", ", accepting", "")}
     size, trips = options.megabytes << 20, options.pings
-    async with stage(mesh=mesh) as it:
+    async with AsyncExitStack() as stack:
+        it = await stack.enter_async_context(stage(mesh=mesh))
         it.view = view_of(mesh, peer.ports["tunnel"])
         await it.tunnels.warm("bob")
         client_context = PKI.ssl_client()
+        over_quic = await stack.enter_async_context(_over_quic(mesh, peer.ports["quic"])) if options.quic else it
 
         async def connect(name: str) -> Any:
             client = (lambda: Source(size)) if kind == "bulk" else (lambda: Ping(trips))
-            if name == "tunnel":
-                return (await it.tunnels.create_connection(client, "bob", deadline=5.0))[1]
+            if name in {"tunnel", "quic"}:
+                tunnels = (over_quic if name == "quic" else it).tunnels
+                return (await tunnels.create_connection(client, "bob", deadline=5.0))[1]
             tls = {"ssl": client_context, "server_hostname": SERVICE} if name == "ssl" else {}
             return (await loop.create_connection(client, "127.0.0.1", peer.ports[name], **tls))[1]  # type: ignore[arg-type]
 
@@ -194,6 +205,18 @@ async def traffic(options: argparse.Namespace, mesh: Mesh, peer: Peer, kind: str
                 protocol.transport.close()
                 await asyncio.sleep(0.02)
     return found
+
+
+@asynccontextmanager
+async def _over_quic(mesh: Mesh, port: int) -> AsyncIterator[Stage]:
+    """A dialler that knows the endpoint `quic://`."""
+    from transport.quic import tunnels
+
+    async with stage(mesh=mesh, datagrams=tunnels) as it:
+        endpoints = (Endpoint.parse(f"quic://127.0.0.1:{port}"),)
+        it.view = view_of(mesh, port, directory=directory(mesh, port, endpoints=endpoints))
+        await it.tunnels.warm("bob")
+        yield it
 
 
 def handshakes(options: argparse.Namespace) -> dict[str, list[float]]:
@@ -255,6 +278,7 @@ def main() -> None:
     parser.add_argument("--tunnels", type=int, default=200)
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--only", default="bulk,pingpong,handshake,memory", help="comma-separated")
+    parser.add_argument("--quic", action="store_true", help="the tunnel over QUIC, too")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     only = options.only.split(",")
@@ -263,7 +287,7 @@ def main() -> None:
     mesh = Mesh()
     for kind, what in (("bulk", "bulk, CPU ms/MB"), ("pingpong", "256 bytes there and back, CPU us")):
         if kind in only:
-            peer = Peer(mesh, run)
+            peer = Peer(mesh, run, options.quic)
             found[what] = run(traffic(options, mesh, peer, kind))
             peer.end()
     if "handshake" in only:

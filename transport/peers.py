@@ -26,7 +26,8 @@ class PeerError(ValueError):
 
 
 class Carrier(StrEnum):
-    """What the tunnel's bytes travel in. Equally safe: the same engine, the same Noise, the same keys."""
+    """What the tunnel's bytes travel in. The same TLS engine and the same Noise, bound to it; over TCP the record keys
+    need both, over QUIC the packet keys are those of TLS."""
 
     TCP = "tcp"
     QUIC = "quic"

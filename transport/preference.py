@@ -2,8 +2,9 @@
 
 Speed never buys safety: only options of the safest class compete, and when all of those are shut by their breakers
 there is no tunnel: an attacker can shut them with a few resets, and must gain nothing by it. `tcp` and `quic` endpoints
-of one peer are equally safe by construction (same engine, same Noise, same keys); modes are not options here, they are
-decided before (see rollout, fallback).
+of one peer count as equally safe: the same TLS engine, and the same Noise bound to it; that record keys over TCP need
+Noise, too, is a second lock on a door that holds by the first. Modes are not options here, they are decided before (see
+rollout, fallback).
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -24,6 +24,8 @@ from transport.tls13.config import ClientConfig, ServerConfig
 from transport.tunnel.channel import Channel
 from transport.tunnel.prologue import Carrier
 
+DATAGRAM: Final = 1350
+"""Bytes of UDP payload. Fits what overlay networks leave of 1500; aioquic does not look for more."""
 STREAM: Final = 0
 """The first one that a client opens, in both directions."""
 _UNEXPECTED: Final = 10
@@ -51,7 +53,7 @@ async def dial(link: Link, channel: Channel, host: str, port: int) -> None:
         raise TypeError("this link was not made for QUIC")
     loop = asyncio.get_running_loop()
     family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
-    connection = QuicConnection(configuration=quic_configuration(channel.config))
+    connection = QuicConnection(configuration=quic_configuration(channel.config, max_datagram_size=DATAGRAM))
     attach(connection, channel.make_tls)
     local = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 an ephemeral port, as TCP takes one
     transport, carried = await loop.create_datagram_endpoint(
@@ -81,7 +83,7 @@ async def listen(
 
     `certificates` are for aioquic, which will not listen without; each connection asks `server` for its own.
     """
-    configuration = quic_configuration(certificates)
+    configuration = quic_configuration(certificates, max_datagram_size=DATAGRAM)
 
     def create(connection: QuicConnection, **_: Any) -> QuicConnectionProtocol:
         made: list[QuicChannel] = []
