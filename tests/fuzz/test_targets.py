@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.ledger_seeds import ledger_seeds
+from tests.fuzz.mux_seeds import mux_seeds
 from tests.fuzz.tls_seeds import format_seeds, handshake_seeds
 
 HERE = Path(__file__).parent
@@ -19,6 +20,7 @@ ROOT = HERE.parents[1]
 GOLDENS = ROOT / "tests" / "sidecar" / "dialects" / "goldens"
 OWN_SEEDS = {
     "fuzz_ledger": ledger_seeds,
+    "fuzz_mux": mux_seeds,
     "fuzz_tls_formats": format_seeds,
     "fuzz_tls_handshake": handshake_seeds,
 }
