@@ -250,6 +250,8 @@ class Mux:
 
     def _frame(self, kind: int, flags: int, number: int, payload: memoryview, now: float) -> None:
         """Any frame but the ordinary DATA."""
+        if len(self._outbox.control) > self._limits.control_queue:  # whoever made us say all that, and why
+            self._fail(Code.ENHANCE_YOUR_CALM, "the peer asks and does not read")
         match kind:
             case Type.DATA:
                 self._odd_data(flags, number, len(payload), now)
@@ -271,7 +273,7 @@ class Mux:
                 if flags == ACK:
                     self._sink.pong(bytes(payload))
                 else:
-                    self._answer(frame(Type.PING, ACK, 0, bytes(payload)))
+                    self._outbox.control.append(frame(Type.PING, ACK, 0, bytes(payload)))
             case Type.GOAWAY:
                 self._expect(flags == 0 and len(payload) == GOAWAY.size and number == 0, "GOAWAY is malformed")
                 self._spend_calm(now)
@@ -306,7 +308,7 @@ class Mux:
         headers = header_block.decode(block)
         if self._leaving or len(self._streams) >= self._limits.streams:
             self._spend_calm(now)
-            self._answer(frame(Type.RESET, 0, number, bytes([Code.REFUSED])))
+            self._outbox.control.append(frame(Type.RESET, 0, number, bytes([Code.REFUSED])))
             return
         stream = self._streams[number] = Stream(number, self._limits)
         stream.remote_ended = flags == END
@@ -392,12 +394,6 @@ class Mux:
         if stream.remote_ended and stream.end_sent and not stream.held:
             stream.gone = True
             self._streams.pop(stream.id, None)
-
-    def _answer(self, control: bytes) -> None:
-        """Queue what the peer made us say; it must read, too."""
-        if len(self._outbox.control) >= self._limits.control_queue:
-            self._fail(Code.ENHANCE_YOUR_CALM, "the peer asks and does not read")
-        self._outbox.control.append(control)
 
     def _spend_calm(self, now: float) -> None:
         if not self._calm.spend(now):

@@ -192,9 +192,10 @@ class StreamTransport(asyncio.Transport):
 
     def settle(self) -> None:
         """The read is over: hand on what it brought."""
-        if self._views:
-            self._waiting.append(b"".join(self._views))
-            self._views.clear()
+        views = self._views
+        if views:
+            self._waiting.append(bytes(views[0]) if len(views) == 1 else b"".join(views))
+            views.clear()
         self._release()
 
     def was_reset(self, code: Code) -> None:

@@ -456,7 +456,19 @@ def test_who_asks_and_does_not_read_is_cut_off() -> None:
     mux, _ = acceptor(Limits(control_queue=10))
 
     with pytest.raises(MuxError) as caught:
-        mux.receive(frame(Type.PING, 0, 0, bytes(8)) * 11, 0.0)
+        mux.receive(frame(Type.PING, 0, 0, bytes(8)) * 12, 0.0)
+
+    assert caught.value.code is Code.ENHANCE_YOUR_CALM
+
+
+def test_who_opens_what_nobody_serves_and_does_not_read_is_cut_off() -> None:
+    """Each OPEN makes us say RESET, and costs no calm: nobody refused it but the user."""
+    mux, sink = acceptor(Limits(control_queue=10))
+    sink.stream_opened = lambda stream, *_, **__: mux.reset(stream, Code.UNAVAILABLE)  # type: ignore[method-assign]
+    flood = b"".join(frame(Type.OPEN, 0, n) for n in range(1, 20))
+
+    with pytest.raises(MuxError) as caught:
+        mux.receive(flood, 0.0)
 
     assert caught.value.code is Code.ENHANCE_YOUR_CALM
 
