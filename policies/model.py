@@ -111,8 +111,7 @@ class Channel(NamedTuple):
     """Name of the called tool, as far as it was known when the channel began; the same for all of its pieces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True, gc=False):
     """One request and its answer, as policies see it. Immutable."""
 
     id: ExchangeId
@@ -124,7 +123,7 @@ class Exchange:
     """Name of the matched route."""
     stream: bool
     started_at: UnixNanos
-    unreadable: Mapping[UnreadablePart, int] = field(default_factory=dict)
+    unreadable: Mapping[UnreadablePart, int] = msgspec.field(default_factory=dict)
     """Parts of the prompt that are no text, with their count. A policy that guards text must refuse what it does not
     explicitly allow."""
     conversation: str = ""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def compiled() -> list[Path]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
     excluded = {path for pattern in hook["exclude"] for path in ROOT.glob(pattern)}
     return sorted({path for pattern in hook["include"] for path in ROOT.glob(pattern)} - excluded)
 
