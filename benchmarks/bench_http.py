@@ -4,7 +4,9 @@
 
 Needs wrk and nginx (apt); the others are left out where they are not installed (.ci/install-bench-peers). 16
 connections from wrk with a Lua POST; the upstream is nginx with a fixed completion. `clean`: full pipeline, nothing to
-find. `identifiers`: some are taken out and all of them put back into the answer. side_by_side.py has the method.
+find. `identifiers`: some are taken out and all of them put back into the answer. side_by_side.py has the method. The open
+loop (open_loop.py) shows what a proxy adds to the latency of going there directly. Run it in a tree of
+scripts/build_compiled.py to measure what is compiled.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--rate", type=int, default=4000, help="requests a second of the open loop; 0: leave it out")
     parser.add_argument("--only", default="nginx,envoy,litellm,portkey,aegis", help="comma-separated")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
@@ -90,6 +94,8 @@ def measure(it: Stage, options: argparse.Namespace) -> dict[str, list[Target]]:
     small += [(ours[name], found if name == "found" else clean) for name in ours]
     rounds(it, small, options)
     groups = {"1 KB": [target for target, _ in small]}
+    if options.rate:
+        groups[f"{options.rate} requests a second, open loop"] = open_loop(it, plain, small, options)
     if {"nginx", "aegis"} <= only:
         # nginx as an upstream answers before it has read a long request.
         slow = reading_upstream(it, completion("Understood."))
@@ -124,6 +130,37 @@ def rounds(it: Stage, targets: list[tuple[Target, bytes]], options: argparse.Nam
             target.p99.append(p99)
     for target, _ in targets:
         target.weigh()
+
+
+def open_loop(it: Stage, upstream: int, small: list[tuple[Target, bytes]], options: argparse.Namespace) -> list[Target]:
+    """The same targets, and the upstream itself, under a load that does not wait for answers. Those that cannot keep
+    up are left out: their queue would be measured."""
+    direct = Target("directly", upstream, small[0][0].process)
+    slow = ("litellm", "portkey", "aegis, full, identifiers")
+    able = [(target, body) for target, body in small if not target.name.startswith(slow)]
+    measured = [(replace(target, cpu=[], p50=[], p99=[], rate=[], void=0), body) for target, body in able]
+    measured.insert(0, (direct, small[0][1]))
+    for _ in range(options.rounds):
+        for target, body in measured:
+            (it.directory / "body.json").write_bytes(body)
+            argv = [sys.executable, Path(__file__).with_name("open_loop.py"), target.port, target.path]
+            argv += [it.directory / "body.json", "--rate", options.rate, "--seconds", options.seconds]
+            before = target.cpu_seconds()
+            out = subprocess.run(
+                ["taskset", "-c", str(LOAD_CORE), *map(str, argv)], capture_output=True, text=True, check=True
+            ).stdout
+            used = target.cpu_seconds() - before
+            result = json.loads(out)
+            if result["failed"]:
+                target.void += 1
+                continue
+            target.cpu.append(used / result["count"] * 1e6 if target is not direct else 0.0)
+            target.rate.append(result["count"] / options.seconds)
+            target.p50.append(result["p50"])
+            target.p99.append(result["p99"])
+    for target, _ in measured:
+        target.weigh()
+    return [target for target, _ in measured]
 
 
 def wrk(
