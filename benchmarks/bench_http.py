@@ -4,8 +4,8 @@
 
 Needs wrk and nginx (apt); the others are left out where they are not installed (.ci/install-bench-peers). 16
 connections from wrk with a Lua POST; the upstream is nginx with a fixed completion. `clean`: full pipeline, nothing to
-find. `identifiers`: some are taken out and all of them put back into the answer. side_by_side.py has the method. The open
-loop (open_loop.py) shows what a proxy adds to the latency of going there directly. Run it in a tree of
+find. `identifiers`: some are taken out and all of them put back into the answer. side_by_side.py has the method. The
+open loop (open_loop.py) shows what a proxy adds to the latency of going there directly. Run it in a tree of
 scripts/build_compiled.py to measure what is compiled.
 """
 

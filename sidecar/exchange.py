@@ -179,6 +179,7 @@ class ExchangeRun:
 
     def _decided(self, inspected: Inspected | None) -> None:
         """The verdict is there, or None: the inspection failed, and what was not inspected does not leave."""
+        self._queued_at = None
         if self._over:
             return
         if inspected is None:

@@ -451,6 +451,29 @@ async def test_long_prompt_waits_for_its_inspection_only_so_long() -> None:
         assert not upstream.visits
 
 
+async def test_model_may_answer_a_long_prompt_for_longer_than_its_inspection_may_take() -> None:
+    answers = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await answers.wait()
+        await visit.answer(b"{}")
+
+    async with (
+        scripted_upstream(script) as upstream,
+        running_datapath(snapshot_of(upstream.url, Watching()), limits=Limits(queue_timeout=10)) as sidecar,
+    ):
+        client = await sidecar.connect()
+        await client.send(request(CHAT, prompt("long " * 50_000)))
+        await _eventually(lambda: bool(upstream.visits))
+        (connection,) = sidecar.listener._connections
+
+        assert connection.overdue(asyncio.get_running_loop().time() + 11)
+
+        answers.set()
+        assert (await client.answer()).status == 200
+
+
 async def test_client_that_goes_away_in_the_middle_of_its_request_leaves_a_leaf() -> None:
     async with answering_upstream() as upstream, running_datapath(snapshot_of(upstream.url)) as sidecar:
         client = await sidecar.connect()
