@@ -64,6 +64,7 @@ class DialectCode(IntEnum):
     ANTHROPIC_MESSAGES = 3
     GENERIC = 4
     OPENAI_COMPLETIONS = 5
+    OPENAI_RESPONSES = 6
 
 
 class LeafFlag(IntFlag):

@@ -72,7 +72,7 @@ class ChatStream:
             if name and len(self._tools) < MAX_LANES:
                 self._tools.setdefault((choice, choice_index(members(call), at)), name)
 
-    def extra_event(self, lane: Lane, text: str) -> bytes:
+    def extra_event(self, lane: Lane, text: str, _number: int) -> bytes:
         """A chunk with one delta, in the name of the answer it belongs to."""
         chunk = {name: self._latest[name] for name in COMMON if name in self._latest}
         choice = {"index": lane.channel.position, "delta": _delta(lane.channel, text), "finish_reason": None}

@@ -86,7 +86,7 @@ class GenericStream:
         self._strings += len(found)
         return Texts(wholes=found)
 
-    def extra_event(self, _lane: Lane, _text: str) -> bytes:
+    def extra_event(self, _lane: Lane, _text: str, _number: int) -> bytes:
         """Nothing: whole strings leave nothing behind."""
         return b""
 

@@ -64,7 +64,7 @@ class MessageStream:
         texts.wholes = [(path, self._numbered(channel), text) for path, channel, text in texts.wholes]
         return texts
 
-    def extra_event(self, lane: Lane, text: str) -> bytes:
+    def extra_event(self, lane: Lane, text: str, _number: int) -> bytes:
         """One more delta of the same block."""
         if lane.channel.kind is ChannelKind.TOOL_ARGUMENTS:
             delta = {"type": "input_json_delta", "partial_json": text}

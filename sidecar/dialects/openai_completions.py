@@ -102,7 +102,7 @@ class CompletionStream:
                 texts.ends.append(index)
         return texts
 
-    def extra_event(self, lane: Lane, text: str) -> bytes:
+    def extra_event(self, lane: Lane, text: str, _number: int) -> bytes:
         """A chunk with this text, in the name of the answer it belongs to."""
         chunk = {name: self._latest[name] for name in COMMON if name in self._latest}
         choice = {"text": text, "index": lane.channel.position, "logprobs": None, "finish_reason": None}

@@ -10,6 +10,7 @@ from sidecar.dialects.openai_chat import OpenAIChat
 from sidecar.dialects.openai_completions import OpenAICompletions
 from sidecar.dialects.openai_embeddings import OpenAIEmbeddings
 from sidecar.dialects.openai_notes import OpenAINotes
+from sidecar.dialects.openai_responses import OpenAIResponses
 
 
 class Dialects:
@@ -25,6 +26,7 @@ class Dialects:
             ("/chat/completions", chat),
             ("/v1/messages", messages),
             ("/v1/messages/count_tokens", AnthropicMessages(counts_only=True)),
+            ("/v1/responses", OpenAIResponses()),
             ("/embeddings", OpenAIEmbeddings()),
             ("/v1/completions", OpenAICompletions()),
         )

@@ -42,6 +42,10 @@ class Texts:
     """Positions whose channels all end with this event."""
     ends_all: bool = False
     """Every channel ends with this event."""
+    ended: list[Lane] = field(default_factory=list)
+    """Channels that end with this event while others of their position may go on."""
+    number: int | None = None
+    """The `sequence_number` of this event, if its dialect counts events: extra ones push it up."""
     offsets: list[tuple[Path, Channel, int, bool]] = field(default_factory=list)
     """Numbers that count characters of a channel's text, and whether they are the end of a range."""
     quotes: list[Quote] = field(default_factory=list)
@@ -50,7 +54,9 @@ class Texts:
     @property
     def is_one_delta(self) -> bool:
         """Whether there is one piece of one channel and nothing else."""
-        return len(self.pieces) == 1 and not (self.wholes or self.offsets or self.ends or self.ends_all)
+        return len(self.pieces) == 1 and not (
+            self.wholes or self.offsets or self.ends or self.ends_all or self.ended or self.number is not None
+        )
 
 
 class StreamShape(Protocol):
@@ -62,8 +68,9 @@ class StreamShape(Protocol):
     def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one event."""
 
-    def extra_event(self, lane: Lane, text: str) -> bytes:
-        """An event that carries `text` on a lane and nothing else."""
+    def extra_event(self, lane: Lane, text: str, number: int) -> bytes:
+        """An event that carries `text` on a lane and nothing else. `number`: its `sequence_number`, if events of this
+        dialect have one."""
 
 
 class BodyShape(Protocol):
@@ -78,11 +85,13 @@ class RestoringStream:
 
     __slots__ = (
         "_cited",
+        "_extras",
         "_follows",
         "_hits",
         "_lanes",
         "_learnt",
         "_notes",
+        "_number",
         "_released",
         "_shape",
         "_splitter",
@@ -102,6 +111,10 @@ class RestoringStream:
         self._templates: list[Template] = []
         self._follows: Template | None = None
         """What an event is held against before it is even looked for; None: one may be under way."""
+        self._number = -1
+        """Of the latest event, where events are numbered."""
+        self._extras = 0
+        """Events of ours so far."""
         self._learnt = 0
         self._hits = 0
 
@@ -133,6 +146,7 @@ class RestoringStream:
         rest = self._splitter.close()
         if rest:
             self._unit(rest)
+        self._number += 1
         extras = self._flushed(self._lanes.open())
         if extras and rest:
             self._released.append(b"\n\n")  # the last event came without its empty line
@@ -185,8 +199,13 @@ class RestoringStream:
         """The strings that change; what the lanes that end here still held goes out first."""
         edits: dict[Path, str | int] = {}
         last_piece: dict[Lane, int] = {}
-        if texts.ends or texts.ends_all:
-            ending = [lane for lane in self._lanes.open() if texts.ends_all or lane.channel.position in texts.ends]
+        self._number = self._number + 1 if texts.number is None else texts.number
+        if texts.ends or texts.ends_all or texts.ended:
+            ending = [
+                lane
+                for lane in self._lanes.open()
+                if texts.ends_all or lane.channel.position in texts.ends or lane in texts.ended
+            ]
             last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces) if lane in ending}
             self._released += self._flushed(lane for lane in ending if lane not in last_piece)
         for at, (path, lane, text) in enumerate(texts.pieces):
@@ -197,13 +216,21 @@ class RestoringStream:
             released = self._lanes.whole(channel, text)
             if released != text:
                 edits[path] = released
+        if texts.number is not None and self._extras:
+            edits["sequence_number",] = texts.number + self._extras
         _shift(texts, self._lanes, edits)
         _place(texts, self._cited, edits)
         return edits
 
     def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
-        held = [(lane, lane.release("", last=True)) for lane in lanes]
-        return [self._shape.extra_event(lane, text) for lane, text in held if text]
+        """Extra events with what the lanes still held, before the event at hand."""
+        events = []
+        for lane in lanes:
+            text = lane.release("", last=True)
+            if text:
+                events.append(self._shape.extra_event(lane, text, self._number + self._extras))
+                self._extras += 1
+        return events
 
     def _learn(self, unit: bytes, data: Data, path: Path, lane: Lane, text: str) -> None:
         if self._learnt > _TRIAL_TEMPLATES + self._hits // 4:

@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["sidecar"]):
 from policies.model import Forward
 from tests.fakes.tokens import WordTokens
 
-PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/v1/unknown")
+PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/unknown")
 TYPES = ("text/event-stream", "application/json")
 DIALECTS = Dialects()
 

@@ -17,17 +17,19 @@ DIALECTS = Dialects()
 EXAMPLES = 20
 """For each of the paths; tests/fuzz looks further."""
 
-PATHS = ["/v1/chat/completions", "/v1/messages", "/v1/completions", "/v1/embeddings", "/v1/unknown"]
+PATHS = ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/unknown"]
 VOCABULARY = (
     "messages role content type text system tools function arguments input name tool_calls choices delta message index "
     "finish_reason content_block partial_json source data image_url url file custom audio transcript annotations title "
     "url_citation start_index end_index error usage id model stream metadata prompt refusal signature thinking custom "
-    "function_call citation stop_sequence parameters Jo 12345"
+    "function_call citation stop_sequence parameters Jo 12345 output item part response output_index content_index "
+    "sequence_number instructions arguments annotation action summary"
 )
 KINDS = (
     "user assistant system tool text image document image_url input_audio file tool_use tool_result thinking stop "
     "redacted_thinking text_delta input_json_delta citations_delta message content_block_start content_block_delta "
-    "content_block_stop message_delta message_stop error base64 url data:x Jo [T1] [T function url_citation"
+    "content_block_stop message_delta message_stop error base64 url data:x Jo [T1] [T function url_citation "
+    "function_call custom_tool_call output_text reasoning input_text input_image"
 )
 NAMES = st.sampled_from(VOCABULARY.split(" "))
 WORDS = st.sampled_from(KINDS.split(" ")) | st.sampled_from(['{"a":"Jo [T1]"}', "{", "é\ud83d", "\ude00"])
@@ -64,12 +66,40 @@ SAYINGS = objects(content=BLOCKS, role=WORDS | ANY, tool_calls=CALLS, annotation
 REQUESTS = objects(messages=st.lists(SAYINGS, max_size=2), system=BLOCKS, tools=BLOCKS, stream=st.booleans())
 CHOICES = objects(delta=SAYINGS, message=SAYINGS, index=st.integers(0, 1), text=WORDS, finish_reason=WORDS)
 EVENT_TYPES = st.sampled_from(["content_block_start", "content_block_delta", "content_block_stop", "message_delta"])
-EVENTS = objects(choices=st.lists(CHOICES, max_size=2)) | objects(
-    type=EVENT_TYPES,
-    index=st.integers(0, 1),
-    content_block=objects(type=ANY),
-    delta=objects(type=WORDS),
-    content=BLOCKS,
+RESPONSE_EVENTS = st.sampled_from(
+    [
+        f"response.{name}"
+        for name in [
+            "output_text.delta",
+            "output_text.done",
+            "function_call_arguments.delta",
+            "shell_call_output_content.delta",
+            "shell_call_output_content.done",
+            "output_item.added",
+            "output_item.done",
+            "content_part.added",
+            "completed",
+        ]
+    ]
+)
+EVENTS = (
+    objects(choices=st.lists(CHOICES, max_size=2))
+    | objects(
+        type=EVENT_TYPES,
+        index=st.integers(0, 1),
+        content_block=objects(type=ANY),
+        delta=objects(type=WORDS),
+        content=BLOCKS,
+    )
+    | objects(
+        type=RESPONSE_EVENTS,
+        delta=WORDS | ANY,
+        output_index=st.integers(0, 1),
+        sequence_number=st.integers(0, 9),
+        item=objects(type=WORDS, content=BLOCKS, arguments=WORDS),
+        part=objects(type=WORDS, text=WORDS, annotations=BLOCKS),
+        response=objects(output=BLOCKS),
+    )
 )
 
 

@@ -21,7 +21,8 @@ from sidecar.dialects.registry import Dialects
         ("/v1/threads/t_1/messages", DialectName.GENERIC),
         ("/v1/chat/completions/", DialectName.GENERIC),
         ("/v1/%63hat/completions", DialectName.GENERIC),
-        ("/v1/responses", DialectName.GENERIC),
+        ("/v1/responses", DialectName.OPENAI_RESPONSES),
+        ("/v1/responses/resp_1", DialectName.GENERIC),
         ("/v1/models", DialectName.GENERIC),
     ],
 )
