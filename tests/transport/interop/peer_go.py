@@ -91,8 +91,10 @@ def _listen(lines: Iterable[str], seen: list[Seen]) -> None:
 
 
 def _raw(key: PrivateKey) -> bytes:
-    assert isinstance(key, X25519PrivateKey)
-    return key.private_bytes_raw()
+    """RFC 9180 section 7.1.2, SerializePrivateKey."""
+    if isinstance(key, X25519PrivateKey):
+        return key.private_bytes_raw()
+    return key.private_numbers().private_value.to_bytes(32)
 
 
 def _binary() -> str:
