@@ -31,6 +31,7 @@ from transport.tls13.alerts import (
     missing_extension,
     unexpected_message,
 )
+from transport.tls13.answers import check_encrypted_extensions, check_retry_request, check_server_hello
 from transport.tls13.client_hello import Offer
 from transport.tls13.config import ClientConfig
 from transport.tls13.connection import Connection
@@ -64,7 +65,8 @@ def connect(
     """A connection with its ClientHello ready to be sent.
 
     `random` is os.urandom or as good. `now` (UTC) judges the server's certificate. `buffers` are shared by the
-    connections of one event loop; without them the connection has its own.
+    connections of one event loop; without them the connection has its own. Raises ValueError for an ECH configuration
+    whose public key is none: it may come from a peer.
     """
     # RFC 8446 section 5.1: an initial ClientHello MAY say 0x0301 for compatibility, and everybody's does.
     reader, writer = RecordReader(buffers or BufferPool()), RecordWriter(first_version=0x0301)
@@ -204,7 +206,7 @@ class ClientHandshake:
         if self._retry_suite is not None:
             raise unexpected_message("a second HelloRetryRequest")
         self._flight.expect_silence()
-        self._check_allowed(hello.extensions, _IN_RETRY_REQUEST, self._offer.outer)
+        check_retry_request(hello.extensions, self._offer.outer)
         share, cookie = hello.extension(ExtensionType.KEY_SHARE), hello.extension(ExtensionType.COOKIE)
         group = None if share is None else ext.parse_code_point(share.data)
         accepted = self._settle_retry(hello, body, message)
@@ -230,7 +232,7 @@ class ClientHandshake:
         return accepted
 
     def _check_server_hello(self, hello: ServerHello) -> tuple[int, bytes]:
-        self._check_allowed(hello.extensions, _IN_SERVER_HELLO, self._offer.outer)
+        check_server_hello(hello.extensions, self._offer.outer)
         share = hello.extension(ExtensionType.KEY_SHARE)
         if share is None:
             raise missing_extension("ServerHello has no key share")
@@ -264,7 +266,7 @@ class ClientHandshake:
 
     def _encrypted_extensions(self, body: bytes) -> None:
         extensions = parse_encrypted_extensions(body)
-        self._check_allowed(extensions, None, self._hello)
+        check_encrypted_extensions(extensions, self._hello)
         for extension in extensions:
             match extension.type:
                 case ExtensionType.SERVER_NAME if extension.data:
@@ -371,34 +373,3 @@ class ClientHandshake:
             self._transcript.add(flight)
         verify_data = self._suite.finished(self._client_secret, self._transcript.digest())
         self._flight.send(flight + handshake_message(HandshakeType.FINISHED, verify_data))
-
-    def _check_allowed(self, found: Extensions, allowed: frozenset[int] | None, hello: ClientHello) -> None:
-        """RFC 8446 section 4.2: what was not offered is unsupported_extension, what is misplaced illegal_parameter.
-
-        `allowed` None: the message is EncryptedExtensions, where everything may be that has no place elsewhere.
-        """
-        for extension in found:
-            kind = extension.type
-            if hello.extension(kind) is None and kind != ExtensionType.COOKIE:
-                raise TlsError(AlertDescription.UNSUPPORTED_EXTENSION, "the server answers what was not offered")
-            if (kind in _NOT_ENCRYPTED) if allowed is None else (kind not in allowed):
-                raise illegal_parameter("the server has an extension where it must not be")
-
-
-_IN_SERVER_HELLO: Final = frozenset({ExtensionType.SUPPORTED_VERSIONS, ExtensionType.KEY_SHARE})
-_IN_RETRY_REQUEST: Final = frozenset(
-    {
-        ExtensionType.SUPPORTED_VERSIONS,
-        ExtensionType.KEY_SHARE,
-        ExtensionType.COOKIE,
-        ExtensionType.ENCRYPTED_CLIENT_HELLO,
-    }
-)
-_NOT_ENCRYPTED: Final = frozenset(
-    {
-        ExtensionType.SUPPORTED_VERSIONS,
-        ExtensionType.KEY_SHARE,
-        ExtensionType.COOKIE,
-        ExtensionType.SIGNATURE_ALGORITHMS,
-    }
-)

@@ -6,6 +6,7 @@ from typing import Final
 
 from transport.ech.client import EchOffer, GreaseEch
 from transport.ech.extension import INNER
+from transport.ech.hpke import HpkeError
 from transport.tls13 import extensions as ext
 from transport.tls13.alerts import illegal_parameter
 from transport.tls13.config import ClientConfig
@@ -29,7 +30,7 @@ class Offer:
     """The hellos of one connection, and the private keys of their shares."""
 
     def __init__(self, config: ClientConfig, random: Callable[[int], bytes], session_id: bytes) -> None:
-        """`session_id` is 32 random bytes over TCP (RFC 8446 appendix D.4), empty over QUIC."""
+        """`session_id` is 32 random bytes over TCP (RFC 8446 appendix D.4), empty over QUIC. Raises ValueError."""
         self._config: Final = config
         self.shares: Final[dict[int, KeyShare]] = {group: generate(group) for group in config.groups[: config.shares]}
         self.session_id: Final = session_id
@@ -37,7 +38,10 @@ class Offer:
         self._compress: Final = (*SHARED, *(extension.type for extension in config.shared_extensions))
         self._hidden: EchOffer | GreaseEch | None = None
         if config.ech is not None:
-            self._hidden = EchOffer(config.ech, random)
+            try:
+                self._hidden = EchOffer(config.ech, random)
+            except HpkeError:  # of the right length, and no point that a secret can be agreed with
+                raise ValueError("the public key of the ECH configuration is none") from None
         elif config.grease_ech:
             self._hidden = GreaseEch(random)
         self._inner_random: Final = random(32)

@@ -475,6 +475,13 @@ def test_an_unusable_configuration_is_refused_before_anything_is_sent(pki: Pki, 
         ClientConfig(SECRET, pki.trust, ech=replace(key.config, public_name="10.0.0.1"))
 
 
+def test_a_configuration_without_a_key_that_one_can_agree_with_is_refused(pki: Pki, key: EchKey) -> None:
+    config = ClientConfig(SECRET, pki.trust, ech=replace(key.config, public_key=bytes(32)))
+
+    with pytest.raises(ValueError, match="public key"):
+        client.connect(config, random=random, now=NOW)
+
+
 def test_post_quantum_keys_and_ech_fit_together_after_a_retry(
     pki: Pki, key: EchKey, certificates: tuple[Credential, Credential]
 ) -> None:
