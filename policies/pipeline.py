@@ -15,7 +15,6 @@ from policies.model import (
     Effect,
     Exchange,
     Forward,
-    Path,
     Policy,
     PolicyRun,
     Segment,
@@ -54,30 +53,22 @@ class PipelineRun:
 
     def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
         """The joint verdict. A Forward carries the last word on every changed path and all effects asked for so far."""
-        edits: dict[Path, str] = {}
-        effects: tuple[Effect, ...] = ()
-        system_prompt: str | None = None
-        task = 0
-        guards_answer = False
+        joint = FORWARD_UNCHANGED
+        last = self.runs[-1] if self.runs else None
         for run in self.runs:
             verdict = run.request(segments, now)
             if not isinstance(verdict, Forward):
-                return _with_effects(verdict, effects)
+                return _with_effects(verdict, joint.effects)
             if verdict is FORWARD_UNCHANGED:
                 continue
-            effects += verdict.effects
-            system_prompt = verdict.system_prompt or system_prompt
-            task = verdict.task or task
-            guards_answer = guards_answer or verdict.guards_answer
-            if verdict.edits:
-                edits.update(verdict.edits)
+            if verdict.edits and run is not last:
                 segments = [
                     Segment(s.path, s.role, verdict.edits[s.path]) if s.path in verdict.edits else s for s in segments
                 ]
+            joint = verdict if joint is FORWARD_UNCHANGED else _joint(joint, verdict)
         self._answering = [run for run in reversed(self.runs) if run.rewrites_answer]
-        if not edits and not effects and system_prompt is None and not task and not guards_answer:
-            return FORWARD_UNCHANGED
-        return Forward(edits, system_prompt, effects, task, guards_answer)
+        says = joint.edits or joint.effects or joint.task or joint.guards_answer or joint.system_prompt is not None
+        return joint if says else FORWARD_UNCHANGED
 
     @property
     def rewrites_answer(self) -> bool:
@@ -110,6 +101,16 @@ class PipelineRun:
             for label, count in run.findings().items():
                 total[label] = total.get(label, 0) + count
         return total
+
+
+def _joint(earlier: Forward, later: Forward) -> Forward:
+    return Forward(
+        {**earlier.edits, **later.edits},
+        later.system_prompt or earlier.system_prompt,
+        earlier.effects + later.effects,
+        later.task or earlier.task,
+        earlier.guards_answer or later.guards_answer,
+    )
 
 
 def _with_effects(verdict: Verdict, earlier: tuple[Effect, ...]) -> Verdict:

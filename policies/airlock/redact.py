@@ -154,26 +154,33 @@ class AirlockRun:
         if exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
             opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
         vault = Vault(Conversation(self._policy.tenant, exchange.peer, exchange.conversation, opening))
-        self._mint(vault, segments, found)
+        replaced = self._replaced(vault, segments, found)
         if self._policy.config.quote_literals:
             while self._quote(vault, segments, found):
-                self._mint(vault, segments, found)
+                replaced = self._replaced(vault, segments, found)
         self._vault = vault or None
         return {
-            segment.path: self._rewritten(vault, segment, spans)
-            for segment, spans in zip(segments, found, strict=True)
+            segment.path: _rewritten(segment.text, spans, words)
+            for segment, spans, words in zip(segments, found, replaced, strict=True)
             if spans
         }
 
-    def _mint(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> None:
+    def _replaced(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> list[Sequence[str]]:
+        """What comes in place of every span."""
+        actions, areas = self._policy.actions, self._policy.config.restricted_zip3
+        replaced: list[Sequence[str]] = [()] * len(segments)
         # The preamble first: a value that stands there and in the conversation has one token, and it is the preamble's.
-        actions = self._policy.actions
         for preamble in (True, False):
-            for segment, spans in zip(segments, found, strict=True):
-                if spans and (segment.role in _PREAMBLE) is preamble:
-                    for start, end, label in spans:
-                        if actions[label] is Action.TOKENISE:
-                            vault.token(label, segment.text[start:end], preamble=preamble)
+            for i, spans in enumerate(found):
+                if spans and (segments[i].role in _PREAMBLE) is preamble:
+                    text = segments[i].text
+                    replaced[i] = [
+                        vault.token(label, text[start:end], preamble=preamble)
+                        if actions[label] is Action.TOKENISE
+                        else generalised(label, text[start:end], areas)
+                        for start, end, label in spans
+                    ]
+        return replaced
 
     def _quote(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> bool:
         """Adds LITERAL spans where a text already holds, in any spelling, a token that now stands for a value: what
@@ -193,21 +200,6 @@ class AirlockRun:
         if quoted:
             self._findings[Label.LITERAL] = self._findings.get(Label.LITERAL, 0) + quoted
         return quoted > 0
-
-    def _rewritten(self, vault: Vault, segment: Segment, spans: Sequence[Span]) -> str:
-        text, preamble = segment.text, segment.role in _PREAMBLE
-        parts = []
-        done = 0
-        for start, end, label in spans:
-            parts.append(text[done:start])
-            value = text[start:end]
-            if self._policy.actions[label] is Action.TOKENISE:
-                parts.append(vault.token(label, value, preamble=preamble))
-            else:
-                parts.append(generalised(label, value, self._policy.config.restricted_zip3))
-            done = end
-        parts.append(text[done:])
-        return "".join(parts)
 
     # --- the answer ---
 
@@ -244,6 +236,17 @@ class AirlockRun:
         """Forget the answer so far."""
         self._channels.clear()
         self._channel = None
+
+
+def _rewritten(text: str, spans: Sequence[Span], words: Sequence[str]) -> str:
+    """`text` with `words` in place of its spans."""
+    parts: list[str] = []
+    done = 0
+    for (start, end, _), word in zip(spans, words, strict=True):
+        parts += (text[done:start], word)
+        done = end
+    parts.append(text[done:])
+    return "".join(parts)
 
 
 def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:

@@ -141,31 +141,28 @@ class Vault:
         if tokens is None:
             tokens = self._tokens[label] = {}
         token = tokens.get(normal)
-        if token is None:
-            core = self._mint(label, normal, preamble)
-            token = tokens[normal] = f"[{core}]"
-            self._values[core] = value
-            if preamble:
-                self._preamble.add(core)
-        elif self._preamble and not preamble:
-            self._preamble.discard(token[1:-1])
-        return token
-
-    def _mint(self, label: Label, value: str, preamble: bool) -> str:
-        message = f"{label}\0{value}".encode("utf-8", "surrogatepass")
+        if token is not None:
+            if self._preamble and not preamble:
+                self._preamble.discard(token[1:-1])
+            return token
+        message = f"{label}\0{normal}".encode("utf-8", "surrogatepass")
         digest = self._conversation.prf(preamble=preamble).digest(message)
-        name = _NAMES[label]
-        tag = short_tag(digest)
+        name, tag = _NAMES[label], short_tag(digest)
         core = f"{name}-{tag}"
         # Two values with one tag: the later one gets a longer tag, which is no prefix trouble, since a token ends where
         # its letters and digits end. Document order decides, so every turn of a conversation decides alike.
         while core in self._values and len(tag) < LONGEST_TAG:
             tag = long_tag(digest)[: len(tag) + 1]
             core = f"{name}-{tag}"
-        self.cores[tag] = (*self.cores.get(tag, ()), core)
+        self._values[core] = value
+        cores = self.cores.get(tag)
+        self.cores[tag] = (core,) if cores is None else (*cores, core)
+        if preamble:
+            self._preamble.add(core)
         if self._sorted:
             self._sorted = []
-        return core
+        token = tokens[normal] = f"[{core}]"
+        return token
 
     def value(self, core: str) -> str | None:
         """What a core stands for; None: it is not a token of this request."""

@@ -70,6 +70,8 @@ class Keyed:
     value: str = _IDENTIFIER % _SPACED_DIGITS
     """Expression with a group `v`."""
     fewest_digits: int = 3
+    exact: bool = False
+    """Whether whatever `value` matches is believed."""
     leading: tuple[str, ...] = ()
     """Words with which `value` may begin."""
     backwards: bool = True
@@ -92,6 +94,7 @@ def _confirmation(kind: Keyed) -> Confirm:
     ahead, prose = re.compile(_FILLER + kind.value).match, _PROSE.match
     label, rank, fewest = kind.label, kind.rank, kind.fewest_digits
     enough, excluded = digit_count(fewest).fullmatch, _NO_IDENTIFIER.fullmatch
+    exact = kind.exact
     backwards, fillers = kind.backwards, _FILLERS.union(kind.leading)
     enough_behind = digit_count(max(fewest, 4)).fullmatch
 
@@ -104,6 +107,8 @@ def _confirmation(kind: Keyed) -> Confirm:
             # Right behind the keyword, a letter only makes it a longer word; so does a digit in lower case: sn00ki.
             if start == end and (value[0].isalpha() or text[end - 1].islower()):
                 believed: object = False
+            elif exact:
+                believed = True
             elif value.isdecimal():
                 believed = stop - start >= fewest
             else:
@@ -303,6 +308,7 @@ KEYED: Final = (
         """),
         _SSN_VALUE,
         fewest_digits=4,
+        exact=True,
         backwards=False,
     ),
     Keyed(
@@ -310,6 +316,7 @@ KEYED: Final = (
         ("nhs", "nhs number", "nhs no", "chi number"),
         _DIGITS % "9",
         fewest_digits=10,
+        exact=True,
         backwards=False,
     ),
     Keyed(
@@ -319,6 +326,7 @@ KEYED: Final = (
         """),
         _DIGITS % "11",
         fewest_digits=12,
+        exact=True,
         backwards=False,
     ),
     Keyed(
@@ -331,6 +339,7 @@ KEYED: Final = (
         """),
         _DIGITS % "12,18",
         fewest_digits=13,
+        exact=True,
         backwards=False,
     ),
     Keyed(
