@@ -277,6 +277,7 @@ _BIRTH_BEHIND: Final = re.compile(
     r"(?:dob|birthday|date of birth|birth ?date)|生まれ|出生|生|년생|doğumlu)",
     re.IGNORECASE,
 )
+_BIRTH_FOLLOWS: Final = frozenset("\"')] \n\t(生出생년dD")
 _MANY_DIGITS: Final = digit_count(5)
 BIRTH_REACH: Final = 40
 """Characters between a word for birth and its date."""
@@ -286,7 +287,7 @@ def is_birth(text: str, word_end: int, start: int, end: int) -> bool:
     """Whether the date at `text[start:end]` is somebody's date of birth, when the nearest word for that before it ended
     at `word_end`."""
     leads = 0 <= start - word_end <= BIRTH_REACH and _TO_BIRTH.fullmatch(text, word_end, start)
-    return bool(leads) or _BIRTH_BEHIND.match(text, end) is not None
+    return bool(leads) or (text[end : end + 1] in _BIRTH_FOLLOWS and _BIRTH_BEHIND.match(text, end) is not None)
 
 
 _DIGITS_AND_SLASHES: Final = re.compile(

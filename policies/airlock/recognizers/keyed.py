@@ -99,7 +99,7 @@ def _confirmation(kind: Keyed) -> Confirm:
     enough_behind = digit_count(max(fewest, 4)).fullmatch
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        word = prose(text, end)
+        word = prose(text, end) if text[end + 1 : end + 2].islower() else None
         match = ahead(text, end) if word is None or word[1] in fillers else None
         if match:
             value = match[1]
@@ -112,7 +112,8 @@ def _confirmation(kind: Keyed) -> Confirm:
             elif value.isdecimal():
                 believed = stop - start >= fewest
             else:
-                believed = enough(value) and not excluded(value)
+                # What is excluded begins with a digit, or is a version.
+                believed = enough(value) and ((value[0].isalpha() and value[0] not in "vV") or not excluded(value))
             if believed:
                 found.append((start, stop, rank, label))
                 return
