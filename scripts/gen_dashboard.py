@@ -174,6 +174,29 @@ ROWS: list[tuple[str, list[Panel]]] = [
         ],
     ),
     (
+        "Tunnels",
+        [
+            (
+                "Decisions: mode and reason",
+                "ops",
+                [("{{mode}} {{reason}}", rate("aegis_tunnel_decisions_total", "mode, reason"))],
+            ),
+            (
+                "Handshakes: end and outcome",
+                "ops",
+                [("{{role}} {{outcome}}", rate("aegis_tunnel_handshakes_total", "role, outcome"))],
+            ),
+            ("Handshake, p95", "s", [("{{role}}", quantile(95, "aegis_tunnel_handshake_seconds", "role"))]),
+            ("Tunnels that stand", "short", [("{{role}}", gauge("sum", "aegis_tunnels_open", "role"))]),
+            ("ECH key in use: age", "s", [("{{instance}}", gauge("max", "aegis_tunnel_key_age_seconds", "instance"))]),
+            (
+                "Security events",
+                "short",
+                [("{{code}}", rate("aegis_alerts_total", "code", where='code=~"tunnel[.].*"', over="increase"))],
+            ),
+        ],
+    ),
+    (
         "Processes",
         [
             ("Memory", "bytes", [("{{instance}}", gauge("sum", "process_resident_memory_bytes", "instance"))]),
