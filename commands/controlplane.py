@@ -11,6 +11,7 @@ from importlib.metadata import version
 import click
 
 import settings
+from commands.cache import share_compiled_expressions
 from controlplane.config import ControlPlaneConfig
 from settings.hygiene import keep_memory_private
 
@@ -24,6 +25,7 @@ def command(config: ControlPlaneConfig) -> None:
     spiffe://<trust domain>/operator/... pushes policies, .../sidecar/... and .../ns/<ns>/sa/<sa> receive them.
     """
     keep_memory_private()
+    share_compiled_expressions()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     import uvloop
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 import settings
+from commands.cache import share_compiled_expressions
 from settings.hygiene import keep_memory_private
 from sidecar.config import SidecarConfig
 
@@ -39,6 +40,7 @@ def command(config: SidecarConfig, worker: int, worker_socket: Path | None) -> N
     from a control plane.
     """
     keep_memory_private()
+    share_compiled_expressions()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print "Got goaway" lines that are no news
     # Every connection is a file; the soft limit of a shell, 1024, is soon reached.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)

@@ -21,6 +21,8 @@ from urllib.parse import unquote_to_bytes
 
 import hyperscan
 
+from policies.compiled import compiled
+
 MAX_DECODED: Final = 1 << 16
 """Characters that are decoded at most, over all encodings."""
 
@@ -91,14 +93,8 @@ class Expressions:
     __slots__ = ("_database", "_scratches")
 
     def __init__(self, numbered: Iterable[tuple[int, bytes]]) -> None:
-        ids, expressions = zip(*numbered, strict=True)
-        self._database: Any = hyperscan.Database()
-        self._database.compile(
-            expressions=list(expressions),
-            ids=list(ids),
-            elements=len(ids),
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(ids),
-        )
+        flags = hyperscan.HS_FLAG_SINGLEMATCH
+        self._database: Any = compiled([(expression, number, flags) for number, expression in numbered])
         self._scratches: list[Any] = []
 
     def found(self, data: bytes) -> set[int]:

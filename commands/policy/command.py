@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from commands.cache import share_compiled_expressions
 from commands.policy.connection import Server, admin, server_options
 from sidecar.policy_file import MAX_FILE, UnreadableSourceError, read_sources
 
@@ -40,6 +41,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> None:
     from policies.spec import Source
     from policies.spec_load import load
 
+    share_compiled_expressions()
     sources = _sources(paths)
     try:
         documents = load(Source(name, text) for name, text in sources.items())

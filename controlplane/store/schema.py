@@ -12,6 +12,9 @@ METADATA: Final = MetaData(
     }
 )
 
+HEAD: Final = "0002"
+"""The newest version in `migrations/`."""
+
 REVISIONS: Final = Table(
     "revisions",
     METADATA,

@@ -12,14 +12,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from aegispb.v1 import discovery_pb2 as pb
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from controlplane.store.schema import CHANGES, CONTENTS, DOCUMENTS, REVISIONS
+from controlplane.store.schema import CHANGES, CONTENTS, DOCUMENTS, HEAD, REVISIONS
 from policies.spec import DocumentKey, Kind
 
 Resources = Mapping[DocumentKey, pb.Resource]
@@ -273,14 +269,16 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Replicas that start together make the tables one after the other. Held until the transaction ends.
         connection.execute(select(func.pg_advisory_xact_lock(_UPGRADING)))
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "controlplane.store:migrations")
-    config.set_main_option("path_separator", "os")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in known:
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if current == HEAD:
+        return
+    # Imported when there is something to do only: it costs as much as SQLAlchemy itself.
+    from controlplane.store.upgrade import upgrade
+
+    if not upgrade(connection, current):
         raise StoreError(f"the policy store has schema {current}, made by a newer build; upgrade this control plane")
-    command.upgrade(config, "head")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -18,6 +18,7 @@ import hyperscan
 from policies.airlock.normalise import INVISIBLE
 from policies.airlock.recognizers import RECOGNIZERS
 from policies.airlock.recognizers.recognizer import Confirm, Recognizer, phrases
+from policies.compiled import compiled
 
 NORMALISE: Final = 0
 """Event id: this text is damaged, see `normalise`."""
@@ -208,9 +209,7 @@ class Database:
     __slots__ = ("_database", "_scratches")
 
     def __init__(self, triggers: Sequence[Trigger]) -> None:
-        self._database: Any = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        expressions, ids, flags = zip(*triggers, strict=True)
-        self._database.compile(expressions=list(expressions), ids=list(ids), flags=list(flags), elements=len(triggers))
+        self._database: Any = compiled(triggers)
         self._scratches: list[Any] = []
 
     def scan(self, data: bytes) -> list[Event]:

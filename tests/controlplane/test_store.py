@@ -1,6 +1,9 @@
 """The policy store: whole revisions or none, kept for ever."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, insert
 from sqlalchemy.exc import OperationalError
 
-from controlplane.store.schema import METADATA, REVISIONS
+from controlplane.store.schema import HEAD, METADATA, REVISIONS
 from controlplane.store.store import (
     Action,
     ConflictError,
@@ -206,6 +209,29 @@ def test_migrations_make_exactly_the_tables_of_the_schema(store: PolicyStore) ->
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)
 
     assert differences == []
+
+
+def test_the_newest_migration_is_the_one_that_is_looked_for(store: PolicyStore) -> None:
+    with store.engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == HEAD
+
+
+def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:
+    """A third of the control plane's imports."""
+    url = f"sqlite:///{tmp_path}/policies.db"
+    PolicyStore.open(url).close()
+    code = (
+        "import sys; from controlplane.store.store import PolicyStore\n"
+        f"PolicyStore.open({url!r}).close(); print('alembic' in sys.modules)"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=_environment())
+
+    assert told.stdout.strip() == "False", told.stderr
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 @pytest.mark.parametrize("ask", ["newest", "history", "resources", "last_changes"])
