@@ -51,10 +51,12 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # Our own backoff decides when to try; gRPC's only must not be in its way.
-    ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )
+EAGER_ATTEMPTS: Final = 40
+"""About 20 s in which a control plane that starts beside us is found within a second."""
 _WRITE_AGAIN: Final = 60.0
 """Seconds until a last known good that could not be written is tried again: disks get room again."""
 _LOOK_AT_CLOCK: Final = 60.0
@@ -109,7 +111,7 @@ class PolicyClient:
         self._kept = kept
         self._around = surroundings
         self._times = times or StreamTimes()
-        self._backoff = Backoff()
+        self._backoff = Backoff(eager=EAGER_ATTEMPTS)
         self._problems: dict[str, str] = {}
         """What to name as blockers: topic -> text."""
         self._whole = False

@@ -97,6 +97,17 @@ def test_crash_before_the_rename_leaves_the_old_file(file: LastKnownGoodFile, pa
     assert file.read() == KEPT
 
 
+def test_what_has_just_started_asks_often_until_it_was_answered_once() -> None:
+    """`aegis up` starts a control plane beside the sidecar; a fleet that lost its own must not ask like that."""
+    backoff = Backoff(eager=5)
+
+    ceilings = [backoff.delay(1.0) for _ in range(8)]
+    backoff.reset()
+
+    assert ceilings == [0.5, 0.8, 1.0, 1.0, 1.0, 0.5, 0.8, 0.5 * 1.6**2]
+    assert [backoff.delay(1.0) for _ in range(3)] == [0.5, 0.8, 0.5 * 1.6**2]
+
+
 def test_backoff_grows_to_its_cap_and_starts_over() -> None:
     backoff = Backoff()
 
