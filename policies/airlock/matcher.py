@@ -34,6 +34,7 @@ Event = tuple[int, int]
 Trigger = tuple[bytes, int, int]
 """Expression, id, flags."""
 _ONCE: Final = hyperscan.HS_FLAG_SINGLEMATCH
+CASELESS: Final = hyperscan.HS_FLAG_CASELESS
 
 Entry = tuple[Confirm, int, int]
 """What a trigger calls for: its confirmation, the characters of its keyword (0: it is a shape), and the characters that
@@ -135,7 +136,7 @@ class Matcher:
         words += [(_bytes(shape), TABLE, _ONCE) for shape in _CELLS]
         digits += [(_bytes(shape), NORMALISE, _ONCE) for shape in SPACED]
         for recognizer in recognizers:
-            flags = hyperscan.HS_FLAG_CASELESS if recognizer.caseless else 0
+            flags = CASELESS if recognizer.caseless else 0
             into = digits if recognizer.digits else words
             self.entries.append((recognizer.confirm, 0, 0))
             into += [(_bytes(shape), len(self.entries) - 1, flags) for shape in recognizer.shapes]
@@ -153,7 +154,7 @@ class Matcher:
             for right, characters in _APART if recognizer.apart else _SHORT_RIGHTS if short else _ANY_RIGHT:
                 self.entries.append((recognizer.confirm, len(form), characters))
                 expression = f"{left}{re.escape(form)}{right}".encode()
-                triggers.append((expression, len(self.entries) - 1, hyperscan.HS_FLAG_CASELESS))
+                triggers.append((expression, len(self.entries) - 1, CASELESS))
         return triggers
 
     @staticmethod

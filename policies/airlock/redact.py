@@ -7,6 +7,7 @@ from typing import Final
 
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
+from policies.airlock.lookalikes import holding
 from policies.airlock.memory import Span, SpanMemory
 from policies.airlock.notes import is_clinical_note
 from policies.airlock.recognizers.recognizer import phrases
@@ -64,6 +65,7 @@ class AirlockPolicy:
         self.blocked = frozenset(label for label, action in self.actions.items() if action is Action.BLOCK)
         memory = SpanMemory(hmac.digest(tenant_key, b"aegis airlock span memory", "sha256"), config.cache_bytes)
         self.scanner = Scanner(config.caps, memory if config.cache_bytes else None)
+        holding((), ())  # compiles what it looks for, before the first prompt
 
     def __repr__(self) -> str:
         """Never the key."""
@@ -186,13 +188,10 @@ class AirlockRun:
         """Adds LITERAL spans where a text already holds, in any spelling, a token that now stands for a value: what
         its writer put there must come back as text. Whether there were any."""
         quoted = 0
-        for segment, spans in zip(segments, found, strict=True):
-            written = [
-                Span(start, end, Label.LITERAL)
-                for start, end, core in surfaces(segment.text, 0, vault.cores, whole=True)[0]
-                if vault.value(core) is not None
-            ]
-            literals = _apart(written, spans) if written else written
+        for place in holding([segment.text for segment in segments], vault.cores) if vault.cores else ():
+            spans = found[place]
+            surfaced, _ = surfaces(segments[place].text, 0, vault.cores, whole=True)
+            literals = _apart([Span(start, end, Label.LITERAL) for start, end, _ in surfaced], spans)
             if literals:
                 spans.extend(literals)
                 spans.sort()

@@ -203,7 +203,7 @@ def test_longer_tag_of_a_collision_is_no_prefix_trouble() -> None:
     vault = Vault(Conversation(Tenant(b"k" * 32), "local", "c", None))
     short = vault.token(Label.SSN, "1", preamble=False)
     vault._values[f"{short[1:-1]}9"] = "2"
-    vault.cores[f"{short[5:-1]}9"] = [f"{short[1:-1]}9"]
+    vault.cores[f"{short[5:-1]}9"] = (f"{short[1:-1]}9",)
 
     assert restored(list(f"{short} {short[:-1]}9]"), vault=vault) == "1 2"
 
