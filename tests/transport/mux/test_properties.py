@@ -108,13 +108,19 @@ class Conversation:
 
 @settings(max_examples=300)
 @given(STEPS)
-def test_two_honest_ends_never_accuse_each_other_and_lose_nothing(steps: list[tuple[Any, ...]]) -> None:
+def test_two_honest_ends_never_accuse_each_other_and_lose_neither_bytes_nor_credit(
+    steps: list[tuple[Any, ...]],
+) -> None:
     talk = Conversation()
 
     for name, *arguments in steps:
         getattr(talk, name)(*arguments)
     talk.finish()
 
+    for sender, receiver in (talk.muxes, talk.muxes[::-1]):
+        held = sum(stream.held for stream in receiver._streams.values())
+        assert sender._outbox.credit + receiver._returnable + held == TIGHT.tunnel_window, "credit has leaked"
+        assert receiver._receive_credit == sender._outbox.credit
     for (side, stream), data in talk.sent.items():
         if stream not in talk.dropped:
             assert talk.sinks[not side].data.get(stream, b"") == data
