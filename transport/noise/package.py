@@ -39,7 +39,8 @@ class PackagedHandshake:
         """Whether a psk is still to come."""
         self._connection = NoiseConnection.from_name(suite.name.encode())
         protocol = self._connection.noise_protocol
-        protocol.keypairs["s"] = _pair(static.private)
+        # Its public half is never computed with, only sent: deriving it anew would cost 30 us.
+        protocol.keypairs["s"] = KeyPair25519(private=static.private, public_bytes=static.public)
         if self._late_psk:
             self._connection.set_psks(psk=bytes(KEY_LENGTH))  # the true one comes before message 3
         self._connection.set_prologue(prologue)
