@@ -241,6 +241,7 @@ class Sidecar:
 
         tunnels = SidecarTunnels(lambda: policies.tunnels, files, self._switches, self._registry, alert, tasks)
         policies.on_tunnels = tunnels.changed
+        policies.prove_by(tunnels.can_prove)
         return tunnels
 
     async def _listen_for_tunnels(self, tunnels: "SidecarTunnels", address: Address) -> int:

@@ -142,6 +142,11 @@ class PolicyClient:
         self._reconnects = metrics.counter(names.CONTROL_RECONNECTS)
         self._show()
 
+    def prove_by(self, can_prove: Callable[[str], bool]) -> None:
+        """How to tell whether we have a certificate for a public name; it is asked in another thread. Before `start`:
+        keys that we cannot prove are refused, see PolicyState."""
+        self._state.can_prove = can_prove
+
     @property
     def blocker(self) -> str:
         """Why the sidecar is not ready; empty: it is."""

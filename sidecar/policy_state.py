@@ -4,7 +4,7 @@ Everything is replaced, nothing is changed in place: `apply` may run in a thread
 One call that changes something (`apply`, `confirm`, `expire`, `restore`) at a time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,6 +22,7 @@ from policies.spec import DocumentKey, Kind, RouteSpec
 from policies.strict import stricter
 from sidecar import tunnel_keys
 from sidecar.tunnel_keys import HeldKey, TunnelView
+from transport.keyring import TunnelKeys
 
 MAX_RESOURCES: Final = 4096
 """Resources of all types that a sidecar holds."""
@@ -67,6 +68,8 @@ class PolicyState:
         """(type_url, name) -> keys of tunnels in force."""
         self._tunnels: TunnelView | None = None
         """What `tunnels` put together last; None: something of it has changed since."""
+        self.can_prove: Callable[[str], bool] = _takes_no_tunnels
+        """Whether this sidecar has a certificate for a public name. Asked in the thread that applies."""
         self.revisions: Mapping[str, int] = {}
         """type_url -> revision in force."""
         self.generation = 0
@@ -144,13 +147,14 @@ class PolicyState:
             key = (delta.type_url, resource.name)
             try:
                 read = tunnel_keys.read(delta.type_url, resource, keys)
+                self._require_provable(read, keys)
                 if delta.type_url in wire.PERSONAL:
                     # A sidecar is one workload: another name means that its certificate has another.
                     keys = {other: each for other, each in keys.items() if other[0] != delta.type_url}
                 keys[key] = read
-            except WireError as error:
+            except (WireError, ReferenceMissingError) as error:
                 rejected = ack.rejected.add(name=resource.name, version=resource.version)
-                why = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error)[:_MAX_REASON])
+                why = status_pb2.Status(code=_code(error), message=str(error)[:_MAX_REASON])
                 rejected.why.CopyFrom(why)
                 rejected.in_force = keys[key].resource.version if key in keys else ""
         for name in _removals(delta, [name for url, name in keys if url == delta.type_url]):
@@ -160,6 +164,20 @@ class PolicyState:
         self.revisions = {**self.revisions, delta.type_url: delta.revision}
         self.generation += 1
         return ack
+
+    def _require_provable(self, new: HeldKey, keys: Mapping[tuple[str, str], HeldKey]) -> None:
+        """Raise ReferenceMissingError if keys would come into force under a public name that we cannot prove.
+
+        Refusing them keeps the former, under which tunnels stand, and stops the rotation before any client uses the new
+        name. Without former keys there is nothing to keep.
+        """
+        former = next((each.value.ech for each in keys.values() if isinstance(each.value, TunnelKeys)), None)
+        if former is None or not isinstance(new.value, TunnelKeys) or new.value.ech is None:
+            return
+        known = {key.key.config.public_name for key in former.keys}
+        for name in {key.key.config.public_name for key in new.value.ech.keys} - known:
+            if not self.can_prove(name):
+                raise ReferenceMissingError(f"needs a certificate for the public name {name} in tunnel_identity")
 
     def confirm(self, in_force: Mapping[str, int]) -> bool:
         """Note which revisions what is held amounts to; whether that is news."""
@@ -251,6 +269,11 @@ class PolicyState:
         for (_, name), held in self._held.items():
             if _is_gone(held) and isinstance(held.part.document.body, RouteSpec):
                 yield name, held.part.document.body
+
+
+def _takes_no_tunnels(_public_name: str) -> bool:
+    """Whoever takes none need not prove anything."""
+    return True
 
 
 def _refused(type_url: str, ack: pb.Ack) -> list[str]:

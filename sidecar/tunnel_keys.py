@@ -16,7 +16,7 @@ from policies.errors import WireError
 from policies.spec import Document
 from policies.tunnel import MESH, PeerConfig, TunnelConfig
 from transport.decisions import PeerMode
-from transport.ech.config import EchConfigError, parse_config_list
+from transport.ech.config import EchConfigError, choose_config, parse_config_list
 from transport.keyring import EchKeyRing, KeyRingError, KeyState, NoiseStatic, RingKey, TunnelKeys
 from transport.peers import Peer, PeerDirectory, PeerError, SpiffeId, Statics, endpoints
 from transport.rollout import Rollout
@@ -58,7 +58,8 @@ class TunnelView:
     """ECHConfigList for new tunnels; empty: there is none."""
     rollout: Rollout = field(default_factory=Rollout)
     public_name: str = ""
-    """What stands in the clear in every hello; empty: there is no TunnelPolicy."""
+    """What stands in the clear in every hello: the name of the active key, whatever a TunnelPolicy says that is not in
+    force everywhere yet. Empty: there is no TunnelPolicy."""
     ech_since: float = 0.0
     """Seconds since 1970 at which the key of `ech_configs` became active; 0: there is none."""
 
@@ -111,6 +112,9 @@ def view(held: HeldKeys, documents: Iterable[Document]) -> TunnelView:
                 peers[document.name] = _peer(document.name, config)
             case _:
                 pass
+    active = choose_config(parse_config_list(mesh.ech_configs)) if mesh.ech_configs else None
+    if active is not None:
+        public_name = active.public_name  # what servers have certificates for, see `PolicyState.can_prove`
     directory = PeerDirectory(peers, dict(_unshared(statics)), mesh.revoked)
     return TunnelView(keys, directory, mesh.ech_configs, rollout, public_name, mesh.ech_since)
 

@@ -183,6 +183,10 @@ class SidecarTunnels:
         self._epoch += 1
         self._look_at_certificate(after)
 
+    def can_prove(self, public_name: str) -> bool:
+        """Whether our certificate is for this name. From any thread."""
+        return self._files.credential.covers(public_name)
+
     def counts(self) -> dict[str, object]:
         """Tunnels that stand: dialled, by peer, and accepted."""
         return {
@@ -227,7 +231,7 @@ class SidecarTunnels:
         keys = view.keys
         ring = keys.ech if keys is not None and not self._is_not_for(view) else None
         ours = sorted(ring.keys, key=lambda key: key.state is not KeyState.ACTIVE) if ring is not None else []
-        tls = self._tls(tuple(key.key for key in ours))
+        tls = self._tls(tuple(key.key for key in ours if self.can_prove(key.key.config.public_name)))
         statics = keys.statics if keys is not None else ()
         return Reception(tls, tuple(map(_static, statics)), _admission(view))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aegispb.v1 import discovery_pb2 as pb
+from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,3 +200,21 @@ def test_equal_keys_have_equal_bytes(whose: SpiffeId) -> None:
     keys = mesh_keys()
 
     assert deltas(keys, whose) == deltas(resources.decode_state(resources.encode_state(keys)), whose)
+
+
+def test_keys_under_a_public_name_that_cannot_be_proved_are_refused_and_the_former_stay() -> None:
+    keys = mesh_keys()
+    sidecar = fed(keys, LLM)
+    sidecar.can_prove = {"mesh.example"}.__contains__
+    former = sidecar.tunnels()
+    same = state.announce_ech(keys, POLICY, 2000.0, os.urandom)
+    renamed = state.announce_ech(keys, TunnelConfig("other.example"), 2000.0, os.urandom)
+
+    refused = sidecar.apply(deltas(renamed, LLM)[0], NOW)
+    kept = sidecar.tunnels()
+    taken = sidecar.apply(deltas(same, LLM)[0], NOW)
+
+    assert refused.error_detail.code == code_pb2.FAILED_PRECONDITION
+    assert "other.example" in refused.rejected[0].why.message
+    assert kept == former
+    assert not taken.HasField("error_detail")

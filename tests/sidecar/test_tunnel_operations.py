@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aegispb.v1 import tunnel_pb2
 from click.testing import CliRunner
 
 from aegis import main
 from observability import names
 from observability.metrics import Registry
 from tests.fakes.chat import prompt
-from tests.sidecar.test_tunnels import CHAT, SERVICE, Town, _until, town
+from tests.sidecar.test_tunnels import CHAT, SERVICE, Town, _until, documents, town
 
 pytestmark = [pytest.mark.looptime(False), pytest.mark.slow]
 
@@ -82,3 +83,24 @@ async def test_status_and_probe_tell_of_a_living_mesh(tmp_path: Path) -> None:
         assert 0 <= dialler["keys"]["ech_age_seconds"] < 600
         assert (dialler["peers"]["llm"]["key_known"], acceptor["peers"]["llm"]["served_here"]) == (True, True)
         assert (probed["ech"], probed["group"]) == ("accepted", "X25519MLKEM768")
+
+
+@pytest.mark.parametrize("mode", ["required", "off"])
+async def test_another_public_name_waits_for_certificates_and_breaks_nothing(tmp_path: Path, mode: str) -> None:
+    async with town(tmp_path, mode=mode) as it:
+        await one_exchange(it)
+        text = documents(it.wire, it.model.url, mode).replace("publicName: mesh.example", "publicName: other.example")
+
+        await it.plane.push(text)
+        await asyncio.sleep(3)  # several looks of the control plane at who has acknowledged
+        shown = await it.admin.Show(tunnel_pb2.ShowTunnelsRequest())
+
+        assert {(key.public_name, key.state) for key in shown.ech} == {
+            ("mesh.example", "ACTIVE"),
+            ("other.example", "ANNOUNCED"),
+        }
+        assert "spiffe://test.local/sidecar/llm" in {node.spiffe_id for node in shown.waiting_for}
+        it.bot._tunnels._tunnels.renew()  # type: ignore[union-attr] # it has tunnels; the next one is a new one
+        await one_exchange(it)
+        assert sum(it.decisions().values()) == 2
+        assert b"other.example" not in it.wire.seen
