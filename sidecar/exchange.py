@@ -24,13 +24,14 @@ from typing import Final
 from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode
 from sidecar import refusals
 from sidecar.account import Account
+from sidecar.admission import SHORT_BODY, Admission
 from sidecar.answering import Answering
 from sidecar.codecs.http1_delivery import Delivery
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import AnswerHead, RequestHead
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
 from sidecar.inspection import Inspected, inspect
-from sidecar.plan import Plan
+from sidecar.patience import Patience
 from sidecar.ports import Client
 from sidecar.refusals import Refusal, error_head
 from sidecar.sending import BODY_METHODS, Sending
@@ -38,8 +39,6 @@ from sidecar.services import Services
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import UpstreamError
 
-SHORT_BODY: Final = 64 * 1024
-"""Bytes of a refused request that are read out so that its connection can live on."""
 ASKED_AGAIN: Final = 5
 """How often a model is asked again at most, whatever a policy wants: each time is paid for."""
 
@@ -59,17 +58,14 @@ class ExchangeRun:
         self._plan = plan = services.planner.plan(head, services.snapshots.current)
         self._account = account = Account(services.now())
         self.id = services.new_id(account.started_at)
-        self._began_at = self._moved_at = services.clock()
+        self._patience = Patience(services.clock(), plan)
         self._over = False
 
         self._sending = Sending(head, length, plan, account)
         """The request on its way out."""
         self._inspects = plan.inspects and (length != 0 or head.method in BODY_METHODS)
         """Whether the body is read whole before anything leaves."""
-        self._refusal: Refusal | None = None
-        """Why it will be refused once its short body was read."""
-        self._reserved = 0
-        """Bytes of the bound on all held bodies that are ours, if it is inspected."""
+        self._admission = Admission(services, plan, holds=self._inspects)
         self._inspected: Inspected | None = None
         """What the policies made of it."""
         self._effects: tuple[Effect, ...] = ()
@@ -87,37 +83,24 @@ class ExchangeRun:
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
         self._times_asked_again = 0
-        self._queued_at: float | None = None
-        """Since when it waits for the inspector's thread or is read by it; None: it does not."""
-        self._stalled_at: float | None = None
-        """Since when the client leaves its answer unread; None: it does not."""
 
     # --- the request comes in ---
 
     def request_head(self, traceparent: bytes) -> None:
         """A request began."""
-        plan, head, length = self._plan, self._head, self._sending.length
-        self._refusal = plan.refusal or self._refusal_of_the_moment(plan, length)
-        if self._refusal is not None:
+        head, length, account = self._head, self._sending.length, self._account
+        refusal = self._admission.at_head(length, account.started_at)
+        if refusal is not None:
             if head.expects_continue or length > SHORT_BODY:
-                self._refuse(self._refusal)
+                self._refuse(refusal)
             return
-        account = self._account
         account.traceparent, account.parent_span = self._services.telemetry.trace(traceparent.decode("ascii"))
         if head.expects_continue and length:
             self._client.send(_CONTINUE)
 
-    def _refusal_of_the_moment(self, plan: Plan, length: int) -> Refusal | None:
-        services = self._services
-        if services.effects.banned(services.peer, self._account.started_at):
-            return refusals.BANNED
-        if plan.audit_required and not services.audit.accepting:
-            return refusals.NO_AUDIT
-        return refusals.too_large(plan.max_body) if length > plan.max_body else None
-
     def request_body(self, data: bytes) -> None:
         """Some of the body came."""
-        self._moved_at = self._services.clock()
+        self._patience.moved_at = self._services.clock()
         if not self._over and self._may_hold(data):
             self._sending.hold(data)
 
@@ -126,8 +109,8 @@ class ExchangeRun:
         if self._over or not self._may_hold(data):
             return
         body = self._sending.end(data)
-        if self._refusal is not None:
-            self._refuse(self._refusal)
+        if self._admission.refusal is not None:
+            self._refuse(self._admission.refusal)
         elif self._inspects:
             self._inspect(body)
         elif self._is_asking:
@@ -137,24 +120,16 @@ class ExchangeRun:
             self._ask()
 
     def _may_hold(self, data: bytes) -> bool:
-        """Counts what came against every bound. False: the exchange was ended for it."""
-        size = self._account.request_bytes = self._account.request_bytes + len(data)
-        if self._refusal is not None:
-            refusal = self._refusal if size > SHORT_BODY else None
-        elif size > self._plan.max_body:
-            refusal = refusals.too_large(self._plan.max_body)
-        elif self._inspects and not self._services.bodies.take(len(data)):
-            refusal = refusals.OVERLOADED
-        else:
-            self._reserved += len(data)
-            return True
+        """Whether there is room for what came. False: the exchange was ended for want of it."""
+        self._account.request_bytes += len(data)
+        refusal = self._admission.count(len(data))
         if refusal is not None:
             self._refuse(refusal)
         return refusal is None
 
     def request_flush(self) -> None:
         """All that came at once was told. What is not whole and no policy reads goes onward."""
-        if self._over or self._inspects or self._refusal is not None or self._sending.whole is not None:
+        if self._over or self._inspects or self._admission.refusal is not None or self._sending.whole is not None:
             return
         if self._connection is not None:
             self._sending.go_on(self._connection)
@@ -170,7 +145,7 @@ class ExchangeRun:
         elif services.inspector.waiting >= services.limits.waiting_bodies:
             self._refuse(refusals.CROWDED)
         else:
-            self._queued_at = services.clock()
+            self._patience.queued_at = services.clock()
             work = partial(inspect, body, plan, self.id, services.peer, started_at)
             services.inspector.submit(len(body), work, self._decided, self._is_wanted)
 
@@ -179,7 +154,7 @@ class ExchangeRun:
 
     def _decided(self, inspected: Inspected | None) -> None:
         """The verdict is there, or None: the inspection failed, and what was not inspected does not leave."""
-        self._queued_at = None
+        self._patience.queued_at = None
         if self._over:
             return
         if inspected is None:
@@ -247,7 +222,7 @@ class ExchangeRun:
 
     def upstream_drained(self) -> None:
         """Go on."""
-        self._moved_at = self._services.clock()
+        self._patience.moved_at = self._services.clock()
         self._client.resume()
 
     # --- the answer comes back ---
@@ -286,7 +261,7 @@ class ExchangeRun:
         if not self._sending.is_whole:
             connection.abandon()  # it answered early and would take the rest for another request
             self._delivery.keep_alive = False
-        elif self._stalled_at is not None:
+        elif self._patience.stalled_at is not None:
             connection.resume()
         self._read_answer(data, ended=True)
 
@@ -371,13 +346,13 @@ class ExchangeRun:
 
     def client_full(self) -> None:
         """The client reads slowly: so do we."""
-        self._stalled_at = self._services.clock()
+        self._patience.stalled_at = self._services.clock()
         if self._connection is not None:
             self._connection.pause()
 
     def client_drained(self) -> None:
         """Go on."""
-        self._stalled_at = None
+        self._patience.stalled_at = None
         if self._connection is not None:
             self._connection.resume()
 
@@ -411,22 +386,10 @@ class ExchangeRun:
 
     def look_at_clock(self, now: float) -> float:
         """Ends the exchange if it takes too long; when to look again."""
-        limits, deadline = self._services.limits, self._began_at + self._plan.total_timeout
-        if now >= deadline:
-            due, refusal = deadline, refusals.DEADLINE
-        elif self._stalled_at is not None:
-            due, refusal = self._stalled_at + limits.stall_timeout, refusals.STALLED
-        elif not self._sending.is_whole:
-            due, refusal = self._moved_at + limits.body_timeout, refusals.BODY_TIMEOUT
-        elif self._queued_at is not None:
-            due, refusal = self._queued_at + limits.queue_timeout, refusals.CROWDED
-        elif self._connection is not None:
-            due, refusal = self._connection.last_byte_at + self._plan.idle_timeout, refusals.UPSTREAM_IDLE
-        else:
-            due, refusal = deadline, refusals.DEADLINE
+        due, refusal = self._patience.next_end(self._services.limits, self._sending, self._connection)
         if now >= due and not self._over:
             self._refuse(refusal)
-        return min(due, deadline)
+        return due
 
     # --- the end ---
 
@@ -477,8 +440,7 @@ class ExchangeRun:
         now = services.now()
         services.audit.append(account.entry(self.id, plan, result, now))
         services.telemetry.record(account.record(self.id, plan, result, now, observed))
-        if self._inspects:
-            services.bodies.give(self._reserved)
+        self._admission.give_back()
         if self._effects:
             services.effects.carry_out(self._effects, self.id, now)
         self._client.finished(keep_alive=self._delivery.keep_alive)
