@@ -86,12 +86,14 @@ PEERS = st.builds(
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     name = draw(NAMES)
+    peer = draw(st.just("") | NAMES)
+    scheme = "http" if peer else "https"  # a tunnel encrypts already
     upstream = st.builds(
         Upstream,
         st.just(name),
-        NAMES.map("https://{}.example/v1".format),
+        NAMES.map((scheme + "://{}.example/v1").format),
         connect_timeout=SECONDS,
-        peer=st.just("") | NAMES,
+        peer=st.just(peer),
     )
     body = draw(TUNNELS | PEERS | ROUTES | PROTOCOLS | TRAPS | FIREWALLS | AIRLOCKS | upstream)
     return Document("mesh" if isinstance(body, TunnelConfig) else name, body, draw(st.none() | SECONDS))
