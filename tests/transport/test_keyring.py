@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -122,6 +122,7 @@ class Rotating(RuleBasedStateMachine):
 
 
 TestRotating = Rotating.TestCase
+TestRotating.settings = settings(max_examples=30, stateful_step_count=25)
 
 
 def test_no_repr_shows_a_private_key() -> None:
