@@ -4,7 +4,7 @@ A channel is (choice index, field, tool call index). `logprobs` are left: they h
 citations are left: a client may fetch them, and a restored value would leave with the request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from policies.model import Channel, ChannelKind, Path
@@ -25,7 +25,7 @@ _FIELDS: Final = {
 _FIELD_OF: Final = {channel: name for name, channel in _FIELDS.items()}
 _FUNCTION_CALL: Final = -1
 """Stands for the legacy `function_call` where tool calls have their index."""
-COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
+_COMMON: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 """Members that every chunk of an answer repeats."""
 
 
@@ -48,20 +48,17 @@ class ChatStream:
     def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one chunk."""
         texts = Texts(ends_all=bool(event.get("error")))
-        choices = event.get("choices")
-        if not isinstance(choices, list):
-            return texts
-        self._latest = event
-        for at, choice in enumerate(choices):
-            index = choice_index(members(choice), at)
-            delta = members(choice).get("delta")
+        if isinstance(event.get("choices"), list):
+            self._latest = event
+        for at, index, choice in choices_of(event):
+            delta = choice.get("delta")
             self._note_tools(members(delta), index)
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
                 tool = self._tools.get((index, channel.sub), channel.tool)
                 named = channel if tool == channel.tool else channel._replace(tool=tool)
                 texts.pieces.append((path, lanes.lane(named), text))
             self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, texts)
-            if members(choice).get("finish_reason"):
+            if choice.get("finish_reason"):
                 texts.ends.append(index)
         return texts
 
@@ -74,9 +71,8 @@ class ChatStream:
 
     def extra_event(self, lane: Lane, text: str, _number: int) -> bytes:
         """A chunk with one delta, in the name of the answer it belongs to."""
-        chunk = {name: self._latest[name] for name in COMMON if name in self._latest}
         choice = {"index": lane.channel.position, "delta": _delta(lane.channel, text), "finish_reason": None}
-        return new_event(written({**chunk, "choices": [choice]}))
+        return chunk_like(self._latest, choice)
 
 
 class ChatBody:
@@ -85,10 +81,9 @@ class ChatBody:
     def read(self, body: Mapping[str, Json]) -> Texts:
         """Every text of every choice."""
         texts = Texts()
-        choices = body.get("choices")
         cited = 0
-        for at, choice in enumerate(choices if isinstance(choices, list) else []):
-            message, index = members(choice).get("message"), choice_index(members(choice), at)
+        for at, index, choice in choices_of(body):
+            message = choice.get("message")
             path: Path = ("choices", at, "message")
             texts.wholes += _texts(message, path, index)
             cited += _citations(members(message), path, index, cited, texts)
@@ -178,6 +173,19 @@ def _delta(channel: Channel, text: str) -> dict[str, object]:
             return {"audio": {"transcript": text}}
         case _:
             return {_FIELD_OF.get((channel.kind, channel.sub), "content"): text}
+
+
+def choices_of(answer: Mapping[str, Json]) -> Iterator[tuple[int, int, Mapping[str, Json]]]:
+    """(place, index, choice) of every choice of an answer or chunk."""
+    choices = answer.get("choices")
+    for at, choice in enumerate(choices if isinstance(choices, list) else []):
+        yield at, choice_index(members(choice), at), members(choice)
+
+
+def chunk_like(latest: Mapping[str, Json], choice: Mapping[str, object]) -> bytes:
+    """An event with this choice, in the name of the answer that `latest` belongs to."""
+    common = {name: latest[name] for name in _COMMON if name in latest}
+    return new_event(written({**common, "choices": [choice]}))
 
 
 def choice_index(item: Mapping[str, Json], at: int) -> int:

@@ -13,7 +13,7 @@ from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.openai_notes import OpenAINotes
-from sidecar.dialects.plausible import token_count, unix_seconds, words
+from sidecar.dialects.plausible import plausible_usage, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
 from sidecar.dialects.provider_errors import openai_error
 
@@ -53,8 +53,7 @@ class OpenAIChat:
             "created": unix_seconds(request_id),
             "model": prompt.model,
         }
-        given, taken = token_count(*(segment.text for segment in prompt.segments)), token_count(text)
-        usage = {"prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken}
+        usage = plausible_usage(prompt, text)
         if prompt.stream:
             return "text/event-stream; charset=utf-8", _decoy_stream(common, text, usage, asks_usage(prompt))
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}

@@ -6,19 +6,18 @@ from typing import Any, Final
 import msgspec
 
 from policies.model import Channel, ChannelKind, DialectName, Role
-from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import Json
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
-from sidecar.dialects.chat_answer import COMMON, choice_index
+from sidecar.dialects.chat_answer import choices_of, chunk_like
 from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import Answer, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
-from sidecar.dialects.leaves import Leaves, members
+from sidecar.dialects.leaves import Leaves
 from sidecar.dialects.observing import FailedBody
 from sidecar.dialects.openai_embeddings import count_token_arrays
 from sidecar.dialects.openai_notes import DONE, OpenAINotes
-from sidecar.dialects.plausible import token_count, unix_seconds, words
+from sidecar.dialects.plausible import plausible_usage, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
 from sidecar.dialects.provider_errors import openai_error
 from sidecar.dialects.restoring import Texts
@@ -65,8 +64,7 @@ class OpenAICompletions:
             events = [new_event(answer(word, None)) for word in words(text)]
             body = b"".join([*events, new_event(answer("", "stop")), new_event(DONE)])
             return "text/event-stream; charset=utf-8", body
-        given, taken = token_count(*(segment.text for segment in prompt.segments)), token_count(text)
-        usage = {"prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken}
+        usage = plausible_usage(prompt, text)
         return "application/json", answer(text, "stop", usage=usage)
 
     def error(self, status: int, code: str, message: str, _request_id: str) -> bytes:
@@ -89,24 +87,21 @@ class CompletionStream:
     def read(self, event: Mapping[str, Json], lanes: Lanes) -> Texts:
         """The text of one chunk."""
         texts = Texts(ends_all=bool(event.get("error")))
-        choices = event.get("choices")
-        if not isinstance(choices, list):
-            return texts
-        self._latest = event
-        for at, choice in enumerate(choices):
-            index, text = choice_index(members(choice), at), members(choice).get("text")
+        if isinstance(event.get("choices"), list):
+            self._latest = event
+        for at, index, choice in choices_of(event):
+            text = choice.get("text")
             if isinstance(text, str):
                 lane = lanes.lane(Channel(ChannelKind.TEXT, index))
                 texts.pieces.append((("choices", at, "text"), lane, text))
-            if members(choice).get("finish_reason"):
+            if choice.get("finish_reason"):
                 texts.ends.append(index)
         return texts
 
     def extra_event(self, lane: Lane, text: str, _number: int) -> bytes:
         """A chunk with this text, in the name of the answer it belongs to."""
-        chunk = {name: self._latest[name] for name in COMMON if name in self._latest}
         choice = {"text": text, "index": lane.channel.position, "logprobs": None, "finish_reason": None}
-        return new_event(written({**chunk, "choices": [choice]}))
+        return chunk_like(self._latest, choice)
 
 
 class CompletionBody:
@@ -115,12 +110,10 @@ class CompletionBody:
     def read(self, body: Mapping[str, Json]) -> Texts:
         """The text of every choice."""
         texts = Texts()
-        choices = body.get("choices")
-        for at, choice in enumerate(choices if isinstance(choices, list) else []):
-            text = members(choice).get("text")
+        for at, index, choice in choices_of(body):
+            text = choice.get("text")
             if isinstance(text, str):
-                channel = Channel(ChannelKind.TEXT, choice_index(members(choice), at))
-                texts.wholes.append((("choices", at, "text"), channel, text))
+                texts.wholes.append((("choices", at, "text"), Channel(ChannelKind.TEXT, index), text))
         return texts
 
 

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from sidecar.dialects.dialect import Prompt
+
 _WORD: Final = re.compile(r"\s*\S+|\s+")
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_TIME: Final = 10
@@ -17,6 +19,12 @@ def words(text: str) -> list[str]:
 def token_count(*texts: str) -> int:
     """About as many tokens as a tokeniser would count: four characters each."""
     return max(1, sum(map(len, texts)) // 4)
+
+
+def plausible_usage(prompt: Prompt, answer: str) -> dict[str, int]:
+    """The `usage` of a completion, as OpenAI names it."""
+    given, taken = token_count(*(segment.text for segment in prompt.segments)), token_count(answer)
+    return {"prompt_tokens": given, "completion_tokens": taken, "total_tokens": given + taken}
 
 
 def unix_seconds(request_id: str) -> int:
