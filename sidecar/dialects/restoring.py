@@ -18,7 +18,7 @@ from sidecar.dialects.dialect import MalformedAnswerError, Observed, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.observing import Notes
 from sidecar.dialects.provider_errors import without_credentials
-from sidecar.dialects.templates import Template
+from sidecar.dialects.templates import NumberedTemplate, Template
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of a JSON answer that is read as a whole."""
@@ -54,9 +54,7 @@ class Texts:
     @property
     def is_one_delta(self) -> bool:
         """Whether there is one piece of one channel and nothing else."""
-        return len(self.pieces) == 1 and not (
-            self.wholes or self.offsets or self.ends or self.ends_all or self.ended or self.number is not None
-        )
+        return len(self.pieces) == 1 and not (self.wholes or self.offsets or self.ends or self.ends_all or self.ended)
 
 
 class StreamShape(Protocol):
@@ -108,11 +106,11 @@ class RestoringStream:
         self._splitter = Splitter()
         self._released: list[bytes] = []
         """What may go out but has not been returned yet; survives an exception, for `break_off`."""
-        self._templates: list[Template] = []
-        self._follows: Template | None = None
+        self._templates: list[Template | NumberedTemplate] = []
+        self._follows: Template | NumberedTemplate | None = None
         """What an event is held against before it is even looked for; None: one may be under way."""
-        self._number = -1
-        """Of the latest event, where events are numbered."""
+        self._number: int | None = None
+        """Of the latest event that was read strictly, if events are numbered."""
         self._extras = 0
         """Events of ours so far."""
         self._learnt = 0
@@ -146,8 +144,7 @@ class RestoringStream:
         rest = self._splitter.close()
         if rest:
             self._unit(rest)
-        self._number += 1
-        extras = self._flushed(self._lanes.open())
+        extras = self._flushed(self._lanes.open(), self._next_number())
         if extras and rest:
             self._released.append(b"\n\n")  # the last event came without its empty line
         self._released += extras
@@ -187,19 +184,19 @@ class RestoringStream:
             unit = without_credentials(unit)
             data = event_data(unit) or data
         if self._shape.is_end(data.value):
-            self._released += [*self._flushed(self._lanes.open()), unit]
+            self._released += [*self._flushed(self._lanes.open(), self._next_number()), unit]
             return
         texts = self._shape.read(_event(data), self._lanes)
         edits = self._edits(texts)
         self._released.append(with_data(unit, data, _edited(data.value, edits)) if edits else unit)
         if len(data.spans) == 1 and texts.is_one_delta:
-            self._learn(unit, data, *texts.pieces[0])
+            self._learn(unit, data, texts)
 
     def _edits(self, texts: Texts) -> dict[Path, str | int]:
         """The strings that change; what the lanes that end here still held goes out first."""
         edits: dict[Path, str | int] = {}
         last_piece: dict[Lane, int] = {}
-        self._number = self._number + 1 if texts.number is None else texts.number
+        number = self._next_number() if texts.number is None else texts.number
         if texts.ends or texts.ends_all or texts.ended:
             ending = [
                 lane
@@ -207,7 +204,7 @@ class RestoringStream:
                 if texts.ends_all or lane.channel.position in texts.ends or lane in texts.ended
             ]
             last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces) if lane in ending}
-            self._released += self._flushed(lane for lane in ending if lane not in last_piece)
+            self._released += self._flushed((lane for lane in ending if lane not in last_piece), number)
         for at, (path, lane, text) in enumerate(texts.pieces):
             released = lane.release(text, last=last_piece.get(lane) == at)
             if released != text:
@@ -216,26 +213,36 @@ class RestoringStream:
             released = self._lanes.whole(channel, text)
             if released != text:
                 edits[path] = released
-        if texts.number is not None and self._extras:
-            edits["sequence_number",] = texts.number + self._extras
+        if texts.number is not None:
+            self._number = number
+            if self._extras:
+                edits["sequence_number",] = number + self._extras
         _shift(texts, self._lanes, edits)
         _place(texts, self._cited, edits)
         return edits
 
-    def _flushed(self, lanes: Iterable[Lane]) -> list[bytes]:
-        """Extra events with what the lanes still held, before the event at hand."""
+    def _flushed(self, lanes: Iterable[Lane], number: int) -> list[bytes]:
+        """Extra events with what the lanes still held, before the event that has this number, if events have one."""
         events = []
         for lane in lanes:
             text = lane.release("", last=True)
             if text:
-                events.append(self._shape.extra_event(lane, text, self._number + self._extras))
+                events.append(self._shape.extra_event(lane, text, number + self._extras))
                 self._extras += 1
+                if self._number is not None:
+                    self._templates.clear()  # every number changes from here on
         return events
 
-    def _learn(self, unit: bytes, data: Data, path: Path, lane: Lane, text: str) -> None:
-        if self._learnt > _TRIAL_TEMPLATES + self._hits // 4:
+    def _next_number(self) -> int:
+        latest = [template.number for template in self._templates if isinstance(template, NumberedTemplate)]
+        return max([self._number or 0, *latest]) + 1
+
+    def _learn(self, unit: bytes, data: Data, texts: Texts) -> None:
+        is_renumbered = texts.number is not None and self._extras
+        if is_renumbered or self._learnt > _TRIAL_TEMPLATES + self._hits // 4:
             return
         self._learnt += 1
+        path, lane, text = texts.pieces[0]
         string = written(text)
         if b"\\" not in data.value and data.value.count(string) == 1:
             start = data.value.index(string)  # without escapes a text is spelled in one way only
@@ -243,8 +250,16 @@ class RestoringStream:
         else:
             start = locate(data.value, [path])[path]
             end = value_end(data.value, start)
-        offset = data.spans[0][0]
-        self._templates.insert(0, Template(unit, offset + start, offset + end, lane))
+        first = data.spans[0][0]
+        template: Template | NumberedTemplate
+        if texts.number is None:
+            template = Template(unit, first + start, first + end, lane)
+        else:
+            try:
+                template = NumberedTemplate(unit, first + start, first + end, lane, texts.number)
+            except ValueError:
+                return
+        self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
 
 

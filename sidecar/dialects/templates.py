@@ -74,3 +74,43 @@ class Template:
             padding = tail[len(self._padded) : len(tail) - len(self._tail_end)]
             return -len(tail) if padding.isalnum() else 0  # of bytes: ASCII only
         return -len(tail) if self._bare and tail.replace(b" ", b"") == self._bare else 0
+
+
+_MEMBER: Final = b'"sequence_number":'
+_NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,15}+)(?![0-9.eE])")
+"""As `b"%d"` would write it."""
+
+
+class NumberedTemplate:
+    """A template of events that count themselves (`sequence_number`), which are of one shape but for that number."""
+
+    __slots__ = ("_before", "_template", "ends_in_lf", "lane", "number")
+
+    def __init__(self, event: bytes, start: int, end: int, lane: Lane, number: int) -> None:
+        """As `Template`. Raises ValueError unless the number stands before the text."""
+        self._before = event[: event.rindex(_MEMBER, 0, start) + len(_MEMBER)]
+        digits = _NUMBER.match(event, len(self._before))
+        if digits is None or digits.group() != b"%d" % number:
+            raise ValueError("the number is written in another way")
+        shift = len(digits.group())
+        self._template = Template(self._before + event[digits.end() :], start - shift, end - shift, lane)
+        self.lane = lane
+        self.ends_in_lf = self._template.ends_in_lf
+        self.number = number
+        """Of the event read last."""
+
+    def text(self, event: bytes) -> str | None:
+        """See `Template.text`."""
+        digits = _NUMBER.match(event, len(self._before)) if event.startswith(self._before) else None
+        if digits is None:
+            return None
+        text = self._template.text(self._before + event[digits.end() :])
+        if text is not None:
+            self.number = int(digits.group())
+        return text
+
+    def with_text(self, event: bytes, text: str) -> bytes:
+        """See `Template.with_text`; of the event read last."""
+        before, digits = self._before, b"%d" % self.number
+        changed = self._template.with_text(before + event[len(before) + len(digits) :], text)
+        return before + digits + changed[len(before) :]

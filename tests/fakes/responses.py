@@ -119,6 +119,7 @@ def response_stream(items: Sequence[Item], last: str = "completed", *, ascii_onl
     """The bytes of a stream."""
     events = []
     for number, event in enumerate(response_events(items, last)):
-        data = json.dumps({**event, "sequence_number": number}, ensure_ascii=ascii_only, separators=(",", ":"))
+        numbered = {"type": event["type"], "sequence_number": number, **event}  # as the service orders them
+        data = json.dumps(numbered, ensure_ascii=ascii_only, separators=(",", ":"))
         events.append(f"event: {event['type']}\ndata: {data}\n\n".encode())
     return b"".join(events)

@@ -135,6 +135,36 @@ def test_held_text_goes_out_before_its_end_and_the_numbers_move_up() -> None:
     }
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_numbers_go_on_behind_extra_events_wherever_the_stream_ends(cut_short: bool) -> None:
+    stream = response_stream([said(*("word " * 30), "[T"), called("f", *'{"a": "[T'), said(*"so [T1] it is")])
+    if cut_short:
+        stream = stream[: stream.index(b'"delta":"1"')].rpartition(b"\n\n")[0] + b"\n\n"
+
+    told = parsed(restored(stream, JO))
+
+    assert [len(text) for text in joined(told).values()][:2] == [152, 9]
+    assert joined(told)[2, "output_text"] == ("so [T" if cut_short else f"so {JO} it is")
+    if not cut_short:
+        assert told[-1]["response"]["output"][2]["content"][0]["text"] == f"so {JO} it is"
+
+
+@pytest.mark.parametrize("number", ["01", "1.0", "-1", "true", "1e3"])
+def test_number_in_another_spelling_is_no_shape_to_be_trusted(number: str) -> None:
+    head = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+    event = head + b'"sequence_number":%d,"delta":"%b"}\n\n'
+    odd = event.replace(b"%d", number.encode()) % b"[T1]"
+    answer = opened(JO)
+    for count in range(4):
+        answer.feed(event % (count, b"a"))
+
+    if number == "01":
+        with pytest.raises(MalformedAnswerError):
+            answer.feed(odd)
+    else:
+        assert json.loads(next(events(answer.feed(odd)))[1])["delta"] == JO
+
+
 def test_t13_reasoning_keeps_its_channel_and_its_sealed_form() -> None:
     kinds = set()
 
