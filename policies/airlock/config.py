@@ -19,6 +19,8 @@ class Action(StrEnum):
     GENERALISE = "generalise"
     """Replace it by something coarser, for good: an age over 89 by `90+`, a ZIP code by its first three digits, a
     date by its year."""
+    REMOVE = "remove"
+    """Replace it by its name, `[SSN]`, for good: the model knows what stood there, no answer brings it back."""
     BLOCK = "block"
     """Refuse the whole exchange."""
     ALLOW = "allow"

@@ -179,6 +179,8 @@ class AirlockRun:
                     replaced[i] = [
                         vault.token(label, text[start:end], preamble=preamble)
                         if actions[label] is Action.TOKENISE
+                        else removed(label)
+                        if actions[label] is Action.REMOVE
                         else generalised(label, text[start:end], areas)
                         for start, end, label in spans
                     ]
@@ -291,4 +293,9 @@ def generalised(label: Label, value: str, restricted_zip3: frozenset[str]) -> st
             return "000" if area in restricted_zip3 or not area.isdecimal() else area
         case _:
             year = _YEAR.search(value)
-            return year.group() if year else f"[{label.replace('_', '-')}]"
+            return year.group() if year else removed(label)
+
+
+def removed(label: Label) -> str:
+    """What stands in for a value that must not come back."""
+    return f"[{label.replace('_', '-')}]"

@@ -93,7 +93,7 @@ def test_expired_airlock_gives_way_to_a_default_that_is_nowhere_laxer() -> None:
     assert strict is not None
     config = strict.body
     assert isinstance(config, AirlockConfig)
-    order = [Action.ALLOW, Action.TOKENISE, Action.GENERALISE, Action.BLOCK]
+    order = [Action.ALLOW, Action.TOKENISE, Action.GENERALISE, Action.REMOVE, Action.BLOCK]
     assert all(order.index(config.action(label)) >= order.index(relaxed.action(label)) for label in Label)
     assert config.action(Label.EMAIL) is Action.TOKENISE
     assert config.restoration.tools is ToolRestore.NEVER

@@ -251,6 +251,15 @@ def test_restricted_areas_are_those_of_the_policy() -> None:
     assert generalised(Label.ZIP_CODE, "94110", frozenset({"941"})) == "000"
 
 
+def test_removed_value_leaves_its_name_and_never_comes_back(opened: Opened) -> None:
+    run = opened(AirlockConfig(actions={Label.SSN: Action.REMOVE, Label.DATE_OF_BIRTH: Action.REMOVE}))
+
+    assert only_edit(run, user("SSN 536-22-8726, DOB 12/15/1992")) == "SSN [SSN], DOB [DATE-OF-BIRTH]"
+    assert run.findings() == {"SSN": 1, "DATE_OF_BIRTH": 1}
+    assert not run.rewrites_answer
+    assert run.response(TEXT, "[SSN] and [DATE-OF-BIRTH]", NOW, last=True) == "[SSN] and [DATE-OF-BIRTH]"
+
+
 def test_action_that_a_label_cannot_have_is_an_error() -> None:
     with pytest.raises(ValueError, match="SSN cannot be generalised"):
         AirlockConfig(actions={Label.SSN: Action.GENERALISE})
