@@ -79,7 +79,8 @@ class SidecarConfig:
     max_upstream_connections: Annotated[int, Range(1, 1_000_000)] = 4_096
     """To each upstream at one time, for each worker."""
     inspect_inline: ByteSize = 64 * 1024
-    """Longest request body that is inspected on the event loop; longer ones go to a thread of their own."""
+    """Longest request body that is inspected, and JSON answer that is restored, on the event loop; longer ones go to a
+    thread of their own."""
     max_held_bodies: ByteSize = 512 * 1024 * 1024
     """All request bodies that are held for inspection at one time, for each worker; beyond it: 503."""
 
