@@ -148,7 +148,10 @@ class TunnelServer:
         return len(hit)
 
     async def drain(self, within: float) -> None:
-        """Take no new connections and streams; end when the streams that stand have, or after `within` seconds."""
+        """Take no new connections and streams; end when those that stand have, or after `within` seconds.
+
+        Handshakes under way may finish, and learn then that there will be no streams.
+        """
         self._is_draining = True
         for server in self._servers:
             server.close()
@@ -178,8 +181,13 @@ class TunnelServer:
         if self._is_draining or is_full:
             return None
         loop = asyncio.get_running_loop()
+        try:
+            reception = self._reception()
+        except Exception as error:  # noqa: BLE001 the boundary: event loops leave a connection hanging otherwise
+            loop.call_exception_handler({"message": "tunnels cannot be received", "exception": error})
+            return None
         accepting = Accepting(
-            self._reception(),
+            reception,
             random=os.urandom,
             buffers=self._buffers,
             is_replay=lambda ephemeral: self._guard.is_replay(ephemeral, link.source, loop.time()),
@@ -197,6 +205,7 @@ class TunnelServer:
             limits=self._limits,
         )
         self._handshaking.add(link)
+        self._is_empty.clear()
         return link
 
     def _serve(self, link: Link, _stream: int, headers: Headers) -> asyncio.Protocol | None:
@@ -215,7 +224,8 @@ class TunnelServer:
         """A peer was let in."""
         self._handshaking.discard(link)
         self._tunnels.add(link)
-        self._is_empty.clear()
+        if self._is_draining:  # its handshake was under way when we began to leave
+            link.go_away()
         self._meter.handshake(Role.ACCEPTOR, link.standing.established.mode, link.loop.time() - link.opened_at)
         self._meter.opened(Role.ACCEPTOR)
 
@@ -225,6 +235,7 @@ class TunnelServer:
     def failed(self, link: Link, error: TunnelError) -> None:
         """A peer was not, or went."""
         self._handshaking.discard(link)
+        self._look_whether_empty()
         refusal = _refusal(error)
         now = link.loop.time()
         self._meter.handshake(Role.ACCEPTOR, refusal, now - link.opened_at)
@@ -237,7 +248,10 @@ class TunnelServer:
         """A tunnel is gone."""
         self._tunnels.discard(link)
         self._meter.ended(Role.ACCEPTOR, error.end)
-        if not self._tunnels:
+        self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
+        if not self._tunnels and not self._handshaking:
             self._is_empty.set()
 
 

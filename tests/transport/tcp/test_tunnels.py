@@ -475,3 +475,34 @@ async def test_who_closes_while_dialling_leaves_nothing_behind() -> None:
                 it.tunnels.close()
                 with pytest.raises((NoTunnelError, asyncio.CancelledError)):
                     await waiting
+
+
+async def test_a_reception_that_cannot_be_made_hangs_nobody() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with stage() as it:
+        reception, it.server._reception = it.server._reception, lambda: {}["keys"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        assert await reader.read() == b""
+        writer.close()
+        it.server._reception = reception
+        assert await it.connect()
+    assert [type(context["exception"]) for context in reported] == [KeyError]
+
+
+async def test_a_tunnel_that_comes_to_be_while_its_server_leaves_takes_no_streams() -> None:
+    async with stage(relayed=True) as it:
+        it.relay.delay = 0.02
+        async with asyncio.TaskGroup() as tasks:
+            kept = await it.connect()  # keeps the server from being done at once
+            await eventually(lambda: bool(it.served))
+            it.tunnels.renew()
+            warming = tasks.create_task(it.tunnels.warm("bob"))
+            await eventually(lambda: bool(it.server._handshaking))
+            draining = tasks.create_task(it.server.drain(10.0))
+            await warming
+            await eventually(lambda: not it.tunnels.has_room("bob"))
+            kept.transport.close()
+            await draining
+
+        assert it.server.tunnels == 0
