@@ -1,4 +1,4 @@
-"""Our opener on hellos that Go, NSS, BoringSSL and rustls sealed (captured/README.md)."""
+"""Our opener on hellos that Go, NSS, BoringSSL, rustls and Chromium sealed (captured/README.md)."""
 
 import json
 from contextlib import suppress

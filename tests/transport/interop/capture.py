@@ -22,7 +22,8 @@ def capture(lab: Lab, client: Client, scenario: Scenario) -> dict[str, object]:
     chains = [lab.both, lab.secret]
     with GoServer().serve(lab, scenario, chains) as running, recording(running.port) as recorder:
         client.fetch(lab, scenario, recorder.port)
-    hellos = [body.hex() for body in recorder.recordings[-1].client_bodies]
+    first = next(each for each in recorder.recordings if each.client_bodies)  # Chromium may come again, or come early
+    hellos = [body.hex() for body in first.client_bodies]
     opens = scenario.ech is Ech.REAL
     return {"client": client.name, "scenario": scenario.name, "opens": opens, "hellos": hellos}
 

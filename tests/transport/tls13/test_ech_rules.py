@@ -1,6 +1,7 @@
 """ECH in the whole engine: what an attacker on the path, a stale key or a nosy client can and cannot get (RFC 9849)."""
 
 import os
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -8,20 +9,20 @@ from datetime import timedelta
 
 import pytest
 
-from tests.fakes.tls13 import NOW, Pki, pump
+from tests.fakes.tls13 import NOW, Messages, Pki, SslPeer, pump
 from tests.transport.ech.hellos import KEY
 from tests.transport.tls13.hostile_hellos import base_hello, server
 from transport.ech.config import EchConfig, EchKey, generate_key, parse_config_list
 from transport.ech.extension import INNER
 from transport.tls13.alerts import AlertDescription, EchRejectedError, PeerAlertError, TlsError
 from transport.tls13.certificates import Credential
-from transport.tls13.client import connect
+from transport.tls13.client import ClientHandshake, connect
 from transport.tls13.config import ClientConfig, ServerConfig
 from transport.tls13.connection import Connection
-from transport.tls13.constants import ContentType, HandshakeType, NamedGroup
+from transport.tls13.constants import ContentType, ExtensionType, HandshakeType, NamedGroup
 from transport.tls13.events import EchStatus
-from transport.tls13.messages import ClientHello, handshake_message
-from transport.tls13.server import accept
+from transport.tls13.messages import ClientHello, find, handshake_message, parse_encrypted_extensions
+from transport.tls13.server import ServerHandshake, accept
 from transport.tls13.wire import vector
 
 STALE = generate_key("public.example", os.urandom, live_ids=[KEY.config.config_id])
@@ -145,6 +146,47 @@ def test_retry_configurations_lead_to_acceptance(pki: Pki, secret: Credential, p
 
     assert client.handshake is not None
     assert client.handshake.ech is EchStatus.ACCEPTED
+
+
+def test_rejecting_server_that_asks_for_a_certificate_gets_none(pki: Pki) -> None:
+    """RFC 9849 section 6.1.7: "the client MUST respond with an empty Certificate message". OpenSSL 3 knows no ECH."""
+    context = pki.ssl_server("public.example")
+    context.load_verify_locations(cadata=pki.root_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    client, other = client_with(pki, KEY.config), SslPeer(context, server_side=True)
+
+    error = rejection(client, other)  # type: ignore[arg-type]  # driven like one of ours
+    with pytest.raises(ssl.SSLError):  # the alert has no name there
+        other.receive(client.data_to_send())
+
+    assert isinstance(error, EchRejectedError)
+    assert error.retry_configs is None
+    assert other.connected  # by our Certificate, which is empty, and our Finished
+
+
+@pytest.mark.parametrize(
+    ("config", "grease", "expected"),
+    [(None, False, False), (None, True, True), (KEY.config, False, False), (STALE.config, False, True)],
+    ids=["no ech", "grease", "accepted", "rejected"],
+)
+def test_retry_configurations_go_to_those_whose_ech_does_not_open(
+    pki: Pki, public: Credential, secret: Credential, config: EchConfig | None, grease: bool, expected: bool
+) -> None:
+    """RFC 9849 section 7.1. Unasked they would be an unsupported extension, and after acceptance an error."""
+    flight = Messages()
+    server_config = ServerConfig((public, secret), ech_keys=(KEY,))
+    handshake = ServerHandshake(server_config, flight, os.urandom)
+    offer = ClientConfig("secret.internal", pki.trust, ech=config, grease_ech=grease)
+    client = ClientHandshake(offer, Messages(), os.urandom, NOW, bytes(32))
+
+    message = client._offer.outer_message
+    handshake.handle(message[0], message)
+
+    (extensions,) = [each for each in flight.sent if each[0] == HandshakeType.ENCRYPTED_EXTENSIONS]
+    found = find(parse_encrypted_extensions(extensions[4:]), ExtensionType.ENCRYPTED_CLIENT_HELLO)
+    assert (found is not None) == expected
+    if found is not None:
+        assert parse_config_list(found.data) == (KEY.config,)
 
 
 # --- what shows
