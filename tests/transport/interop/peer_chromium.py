@@ -15,6 +15,12 @@ from tests.transport.interop.doh import Zone, serving
 from tests.transport.interop.lab import PUBLIC, SECRET, Lab, program
 from tests.transport.interop.scenarios import Ech, Outcome, Scenario, cells
 
+WAITING: Final = {
+    "UseDnsHttpsSvcbEnforceSecureResponse": "true",
+    "UseDnsHttpsSvcbSecureExtraTimeMax": "30s",
+    "UseDnsHttpsSvcbSecureExtraTimePercent": "100",
+    "UseDnsHttpsSvcbSecureExtraTimeMin": "30s",
+}
 FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",
@@ -24,7 +30,9 @@ FLAGS: Final = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--timeout=15000",
+    "--timeout=40000",
+    # Wait for the HTTPS record, however long it takes: by default it is milliseconds, then it goes in the clear.
+    "--enable-features=UseDnsHttpsSvcb:" + "/".join(f"{name}/{value}" for name, value in WAITING.items()),
     "--dump-dom",
 )
 
@@ -62,7 +70,7 @@ class ChromiumClient:
                 env={"HOME": home, "PATH": "/usr/bin:/bin"},
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=100,
                 check=False,
             )
             shutil.rmtree(profile, ignore_errors=True)

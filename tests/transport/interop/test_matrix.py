@@ -40,6 +40,7 @@ CELLS = [
 
 @pytest.mark.slow
 @pytest.mark.peers
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     ("client", "server", "scenario"), CELLS, ids=[f"{c.name} to {s.name}, {scenario}" for c, s, scenario in CELLS]
 )

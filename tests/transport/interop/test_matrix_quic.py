@@ -22,6 +22,7 @@ CELLS = [(client, scenario) for client in CLIENTS for scenario in SCENARIOS if s
 
 @pytest.mark.slow
 @pytest.mark.peers
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("client", "scenario"), CELLS, ids=[f"{c.name}, {scenario}" for c, scenario in CELLS])
 def test_client_and_server_agree_over_quic_and_the_wire_is_silent(
     lab: Lab, client: Client, scenario: Scenario, record_property: Callable[[str, object], None]
