@@ -7,7 +7,9 @@ system time by the operating system. The sidecars are streams with a connection 
 acknowledge without building anything. In the same run, interleaved, two floors without any of our logic: `bare` is a
 gRPC handler that writes the same bytes and reads an answer, `write` one that only writes.
 
-A push is one Delta written and one Ack read. Budget: <= 0.5 s for 1,000 sidecars, <= 50 us CPU per push.
+A push is one Delta written and one Ack read. Budget: <= 0.5 s for 1,000 sidecars, <= 50 us CPU per push. The second is
+out of grpc.aio's reach with a TLS connection for each sidecar: with 4 KB, `write` alone took 72-82 us, `bare` 150-154,
+ours 158-176 beside them. The Delta is serialised once for all; what we add is 6-22 us of diff, Ack and metrics.
 """
 
 import argparse
