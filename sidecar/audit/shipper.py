@@ -169,6 +169,8 @@ class Shipper:
             logger.error("ledger contradicts itself", extra={"reason": str(_first(wrong))})
         except* grpc.aio.AioRpcError as error:
             reason = _failed(_first(error))
+        except* asyncio.InvalidStateError:
+            reason = "error"  # grpc.aio raises it when the call had ended before we wrote to it
         except* TimeoutError:
             reason = "silent"
             logger.warning("ledger does not answer", extra={"seconds": self._pace.hello_timeout})
