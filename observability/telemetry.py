@@ -16,7 +16,7 @@ from observability.metrics import Registry
 from observability.record import ExchangeRecord
 from observability.trace_context import join_trace, new_traces, parse_traceparent
 
-FOLD_EVERY: Final = 0.25
+FOLD_EVERY: Final = 0.05
 """Seconds."""
 FOLD_AT_ONCE: Final = 32
 MAX_PENDING: Final = 4096
