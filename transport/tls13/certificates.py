@@ -1,5 +1,6 @@
 """A server's certificate and key, and a client's trust (RFC 8446 section 4.4.2, RFC 5280, RFC 9525)."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,8 @@ from transport.tls13.signatures import SigningKey, schemes_of, sign
 
 MAX_CHAIN_DEPTH: Final = 4
 """Intermediates between leaf and root."""
+MAX_BELIEVED: Final = 64
+"""Chains that a `Trust` remembers, some 500 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,28 @@ class Credential:
         return sign(scheme, self.key, content)
 
 
+@dataclass(frozen=True, slots=True)
+class _Belief:
+    """A chain that was verified, and the only time in which it would be again."""
+
+    key: PublicKeyTypes
+    not_before: datetime
+    not_after: datetime
+
+
 class Trust:
-    """The authorities whose certificates a client believes."""
+    """The authorities whose certificates a client believes. Used by one thread.
+
+    A mesh dials the same few peers again and again, and the verdict on a chain depends on nothing but its bytes, the
+    name, the roots and the time. So a chain that was found good is not verified again while every certificate on its
+    path, root included, is valid. What was refused is never remembered: strangers cannot push anything out.
+    """
 
     def __init__(self, roots: Iterable[x509.Certificate]) -> None:
         """Raises ValueError for no root at all."""
         self._store: Final = Store(list(roots))
+        self._believed: Final[dict[tuple[bytes, str], _Belief]] = {}
+        """By digest of the chain and name, oldest first. Goes with its roots: other roots are another Trust."""
 
     @classmethod
     def from_pem(cls, roots: bytes) -> Self:
@@ -77,19 +96,43 @@ class Trust:
 
         Raises TlsError: bad_certificate, certificate_expired or certificate_unknown.
         """
+        which = _digest(chain), name
+        belief = self._believed.get(which)
+        if belief is not None and belief.not_before <= now <= belief.not_after:
+            return belief.key
         try:
-            leaf, *rest = [x509.load_der_x509_certificate(der) for der in chain]
-            builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
-            try:
-                builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
-            except VerificationError:
-                raise TlsError(*_reason(leaf, now)) from None
-            _require_signing(leaf)
-            return leaf.public_key()
+            belief = self._verify(chain, name, now)
         except TlsError:
             raise
         except Exception:  # noqa: BLE001 the library parses lazily what strangers wrote, and not all it raises is named
             raise TlsError(AlertDescription.BAD_CERTIFICATE, "the certificate cannot be read") from None
+        if len(self._believed) >= MAX_BELIEVED:
+            del self._believed[next(iter(self._believed))]
+        self._believed[which] = belief
+        return belief.key
+
+    def _verify(self, chain: tuple[bytes, ...], name: str, now: datetime) -> _Belief:
+        leaf, *rest = [x509.load_der_x509_certificate(der) for der in chain]
+        builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
+        try:
+            path = builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
+        except VerificationError:
+            raise TlsError(*_reason(leaf, now)) from None
+        _require_signing(leaf)
+        return _Belief(
+            leaf.public_key(),
+            max(certificate.not_valid_before_utc for certificate in path),
+            min(certificate.not_valid_after_utc for certificate in path),
+        )
+
+
+def _digest(chain: tuple[bytes, ...]) -> bytes:
+    """SHA-256 of all certificates and where each ends."""
+    hashed = hashlib.sha256()
+    for der in chain:
+        hashed.update(len(der).to_bytes(4, "big"))
+        hashed.update(der)
+    return hashed.digest()
 
 
 def _require_signing(leaf: x509.Certificate) -> None:

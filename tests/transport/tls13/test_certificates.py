@@ -1,5 +1,7 @@
 """Certificates and keys as files and as bytes of strangers (RFC 5280, RFC 8446 section 4.4.2)."""
 
+from datetime import datetime, timedelta
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.tls13 import KEYS, NOW, Pki
 from transport.tls13.alerts import AlertDescription, TlsError
-from transport.tls13.certificates import Credential, Trust
+from transport.tls13.certificates import MAX_BELIEVED, Credential, Trust
 from transport.tls13.constants import SignatureScheme
 from transport.tls13.signatures import sign
 
@@ -65,8 +67,8 @@ def test_a_key_does_not_sign_with_a_scheme_of_another(pki: Pki) -> None:
         sign(SignatureScheme.ED25519, KEYS["p256"](), b"content")
 
 
-def test_an_intermediate_leads_to_the_root(pki: Pki) -> None:
-    intermediate = Pki()
+def cross_signed(pki: Pki, intermediate: Pki, not_after: datetime) -> bytes:
+    """The root of `intermediate` as an intermediate of `pki`."""
     issued = (
         x509.CertificateBuilder()
         .subject_name(intermediate.name)
@@ -74,19 +76,101 @@ def test_an_intermediate_leads_to_the_root(pki: Pki) -> None:
         .public_key(intermediate.key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(pki.root.not_valid_before_utc)
-        .not_valid_after(pki.root.not_valid_after_utc)
+        .not_valid_after(not_after)
     )
     for extension in intermediate.root.extensions:
         if extension.oid != x509.AuthorityKeyIdentifier.oid:
             issued = issued.add_extension(extension.value, critical=extension.critical)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(pki.key.public_key())
-    certificate = issued.add_extension(authority, critical=False).sign(pki.key, hashes.SHA256())
+    return der(issued.add_extension(authority, critical=False).sign(pki.key, hashes.SHA256()))
+
+
+def test_an_intermediate_leads_to_the_root(pki: Pki) -> None:
+    intermediate = Pki()
+    certificate = cross_signed(pki, intermediate, pki.root.not_valid_after_utc)
     key = KEYS["p256"]()
     leaf = der(intermediate.certificate(key, NAME))
 
-    assert pki.trust.verify((leaf, der(certificate)), NAME, NOW) == key.public_key()
+    assert pki.trust.verify((leaf, certificate), NAME, NOW) == key.public_key()
     with pytest.raises(TlsError):
         pki.trust.verify((leaf,), NAME, NOW)
+
+
+def test_a_chain_found_good_is_not_verified_again() -> None:
+    pki = Pki()
+    chain = (der(pki.certificate(KEYS["p256"](), NAME)),)
+
+    key = pki.trust.verify(chain, NAME, NOW)
+
+    assert pki.trust.verify(chain, NAME, NOW + timedelta(seconds=1)) is key
+
+
+def test_a_chain_found_good_is_refused_once_its_leaf_expires(pki: Pki) -> None:
+    leaf = pki.certificate(KEYS["p256"](), NAME)
+    last, first = leaf.not_valid_after_utc, leaf.not_valid_before_utc
+    pki.trust.verify((der(leaf),), NAME, NOW)
+
+    for at in (last + timedelta(seconds=1), first - timedelta(seconds=1)):
+        with pytest.raises(TlsError) as caught:
+            pki.trust.verify((der(leaf),), NAME, at)
+        assert caught.value.alert == AlertDescription.CERTIFICATE_EXPIRED
+
+
+def test_a_chain_found_good_is_refused_once_its_intermediate_expires(pki: Pki) -> None:
+    intermediate = Pki()
+    soon = NOW.replace(microsecond=0) + timedelta(seconds=30)
+    chain = der(intermediate.certificate(KEYS["p256"](), NAME)), cross_signed(pki, intermediate, soon)
+    pki.trust.verify(chain, NAME, NOW)
+
+    pki.trust.verify(chain, NAME, soon)
+    with pytest.raises(TlsError):
+        pki.trust.verify(chain, NAME, soon + timedelta(seconds=1))
+
+
+def test_a_chain_found_good_is_refused_once_its_root_expires(pki: Pki) -> None:
+    leaf = der(pki.certificate(KEYS["p256"](), NAME, at=pki.root.not_valid_after_utc))
+    last = pki.root.not_valid_after_utc
+    pki.trust.verify((leaf,), NAME, last)
+
+    with pytest.raises(TlsError):
+        pki.trust.verify((leaf,), NAME, last + timedelta(seconds=1))
+
+
+def test_a_chain_found_good_is_so_for_no_other_name(pki: Pki) -> None:
+    chain = (der(pki.certificate(KEYS["p256"](), NAME)),)
+    pki.trust.verify(chain, NAME, NOW)
+
+    with pytest.raises(TlsError):
+        pki.trust.verify(chain, "other.internal", NOW)
+
+
+def test_a_chain_found_good_says_nothing_of_another(pki: Pki) -> None:
+    key, stranger = KEYS["p256"](), Pki()
+    leaf = der(pki.certificate(key, NAME))
+    pki.trust.verify((leaf,), NAME, NOW)
+
+    forged = bytearray(leaf)
+    forged[-1] ^= 1  # the last byte of the signature
+    for chain in ((bytes(forged),), (der(stranger.certificate(key, NAME)), leaf), (leaf[:100], leaf[100:])):
+        with pytest.raises(TlsError):
+            pki.trust.verify(chain, NAME, NOW)
+    with pytest.raises(TlsError):
+        stranger.trust.verify((leaf,), NAME, NOW)
+
+
+def test_only_so_many_chains_are_remembered_and_none_that_was_refused() -> None:
+    pki, stranger = Pki(), Pki()
+    chain = (der(pki.certificate(KEYS["p256"](), NAME)),)
+    key = pki.trust.verify(chain, NAME, NOW)
+    others = [(der(pki.certificate(KEYS["p256"](), NAME)),) for _ in range(MAX_BELIEVED)]
+
+    for _ in range(MAX_BELIEVED + 1):
+        with pytest.raises(TlsError):
+            pki.trust.verify((der(stranger.certificate(KEYS["p256"](), NAME)),), NAME, NOW)
+    assert pki.trust.verify(chain, NAME, NOW) is key
+    for other in others:
+        pki.trust.verify(other, NAME, NOW)
+    assert pki.trust.verify(chain, NAME, NOW) is not key
 
 
 @settings(deadline=None, max_examples=300)
