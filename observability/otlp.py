@@ -2,16 +2,17 @@
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc
-from opentelemetry.sdk.trace.export import SpanExporter
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 
 class ExporterMissingError(Exception):
     """Spans shall be exported but the exporter is not installed. Not a reason to run without: say so at start."""
 
 
-def otlp_exporter(endpoint: str, *, ca_file: Path | None = None, timeout: float = 10) -> SpanExporter:
+def otlp_exporter(endpoint: str, *, ca_file: Path | None = None, timeout: float = 10) -> "SpanExporter":
     """An exporter to a collector at `endpoint` (`http://host:4317`, or `https://` with the system's CAs or `ca_file`).
 
     `timeout` in seconds. Raises ExporterMissingError without the extra, OSError when `ca_file` cannot be read.
@@ -22,6 +23,8 @@ def otlp_exporter(endpoint: str, *, ca_file: Path | None = None, timeout: float 
         raise ExporterMissingError(
             "an OTLP endpoint is set but the exporter is missing; install aegis-mesh[otlp] or unset the endpoint"
         ) from None
+    import grpc  # with the exporter, and not by whoever only asks for the error above
+
     insecure = not endpoint.startswith("https://")
     credentials = None if insecure else grpc.ssl_channel_credentials(ca_file.read_bytes() if ca_file else None)
     made: SpanExporter = exporter.OTLPSpanExporter(

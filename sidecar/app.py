@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import grpc.aio
-
 from observability.exposition import render
 from observability.logs import set_level
 from observability.metrics import Registry
@@ -24,7 +22,6 @@ from policies.model import Alert, ExchangeId, UnixNanos
 from policies.snapshot import AuditMode
 from settings import Address
 from settings.key_files import read_key, read_or_make_key
-from sidecar import tunnel_page
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
 from sidecar.audit.adoption import Orphans
 from sidecar.audit.auditing import Auditing, spool_path
@@ -35,22 +32,21 @@ from sidecar.dialects.registry import Dialects
 from sidecar.effects import LocalEffects
 from sidecar.inbound import InboundStreams
 from sidecar.inspector import SWITCH_INTERVAL, Inspector
-from sidecar.ledger_link import keep_shipping
 from sidecar.listener import ConnectionLimits, Listener
-from sidecar.lkg import LastKnownGoodFile
 from sidecar.memory import give_back_memory
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
 from sidecar.plugins.tasks import PluginTasks, plugin_hosts
-from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
 from sidecar.policy_file import Compile, PolicyFile
-from sidecar.policy_state import PolicyState
 from sidecar.services import Limits, Services
-from sidecar.tunnel_keys import TunnelView
 from sidecar.upstream_pools import UpstreamPools
 from transport.rollout import Switches
 
+# A sidecar imports what its settings ask for, where it is asked for: gRPC takes 15 MB, what tunnels need takes 10.
 if TYPE_CHECKING:
+    import grpc.aio
+
+    from sidecar.policy_client import PolicyClient
     from sidecar.tunnels import SidecarTunnels
 
 POLICY_FILE_EVERY: Final = 2.0
@@ -98,9 +94,15 @@ class Sidecar:
         self._place = place
         data = config.data.expanduser()
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._policies = _policies(config, data, registry, compile_files, place, build)
+        self._policies: PolicyFile | PolicyClient
+        self._client: PolicyClient | None = None
+        """The same, if they come from a control plane."""
+        if config.policy_file:
+            self._policies = PolicyFile(config.policy_file, compile_files)
+        else:
+            self._policies = self._client = _policy_client(config, data, registry, place, build)
         limits = _trail_limits(config)
-        self._auditing = Auditing(spool_path(data, place.index), registry, limits, build=build)
+        self._auditing = Auditing(spool_path(data, place.index), registry, limits, ships=_ships(config), build=build)
         # One of the workers looks after what others left behind, when there were more of them.
         self._orphans = Orphans(data, config.workers, registry, limits, build=build) if place.index == 0 else None
         self._plugin_hosts = plugin_hosts(config.plugins, registry)
@@ -149,7 +151,10 @@ class Sidecar:
 
     async def tunnels(self) -> object:
         """Shares, rates, times and key ages of tunnels."""
-        view = self._policies.tunnels if isinstance(self._policies, PolicyClient) else TunnelView()
+        from sidecar import tunnel_page
+        from sidecar.tunnel_keys import TunnelView
+
+        view = self._client.tunnels if self._client is not None else TunnelView()
         return tunnel_page.describe(self._registry, view, _now() / 1e9)
 
     async def set_log_level(self, level: str) -> None:
@@ -229,10 +234,10 @@ class Sidecar:
                     task.cancel()
 
     def _made_tunnels(self, effects: LocalEffects, tasks: asyncio.TaskGroup) -> "SidecarTunnels | None":
-        policies, directory = self._policies, self._config.tunnel_identity
-        if directory is None or not isinstance(policies, PolicyClient):
+        policies, directory = self._client, self._config.tunnel_identity
+        if directory is None or policies is None:
             return None
-        from sidecar.tunnels import SidecarTunnels, TunnelFiles  # most sidecars have none, and save the memory
+        from sidecar.tunnels import SidecarTunnels, TunnelFiles
 
         files = TunnelFiles(directory.expanduser(), time.monotonic)
 
@@ -271,23 +276,24 @@ class Sidecar:
     async def _audited(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
         """Closed after everything that writes leaves."""
         config = self._config
-        ships = config.ledger is not None and config.identity is not None
         if config.ledger is not None and config.identity is not None:
+            from sidecar.ledger_link import keep_shipping
+
             auditing = tasks.create_task(keep_shipping(str(config.ledger), config.identity, self._ship))
         else:
             auditing = tasks.create_task(self._look_after_orphans(None))
         try:
             yield
         finally:
-            await self._auditing.close(AUDIT_CLOSE, shipping=ships)
+            await self._auditing.close(AUDIT_CLOSE, shipping=_ships(config))
             auditing.cancel()
 
-    async def _ship(self, channel: grpc.aio.Channel) -> None:
+    async def _ship(self, channel: "grpc.aio.Channel") -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._auditing.run(channel))
             tasks.create_task(self._look_after_orphans(channel))
 
-    async def _look_after_orphans(self, channel: grpc.aio.Channel | None) -> None:
+    async def _look_after_orphans(self, channel: "grpc.aio.Channel | None") -> None:
         if self._orphans is not None:
             await self._orphans.run(channel)
 
@@ -354,11 +360,11 @@ async def pages_on_ports(config: SidecarConfig, subject: Subject, tasks: asyncio
     return servers
 
 
-def _policies(
-    config: SidecarConfig, data: Path, registry: Registry, compile_files: Compile, place: Place, build: str
-) -> PolicyFile | PolicyClient:
-    if config.policy_file:
-        return PolicyFile(config.policy_file, compile_files)
+def _policy_client(config: SidecarConfig, data: Path, registry: Registry, place: Place, build: str) -> "PolicyClient":
+    from sidecar.lkg import LastKnownGoodFile
+    from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
+    from sidecar.policy_state import PolicyState
+
     assert config.controlplane is not None  # noqa: S101 SidecarConfig.check
     assert config.identity is not None  # noqa: S101 SidecarConfig.check
     name = f"{config.peer}@{socket.gethostname()}"
@@ -366,6 +372,10 @@ def _policies(
     kept = LastKnownGoodFile(data / f"worker-{place.index}.lkg", read_or_make_key(data / "lkg.key"), config.peer)
     surroundings = Surroundings(_now, lambda: secrets.randbelow(1 << 53) / (1 << 53), os.urandom)
     return PolicyClient(control_plane, PolicyState(tenant_key(config)), kept, registry, surroundings)
+
+
+def _ships(config: SidecarConfig) -> bool:
+    return config.ledger is not None and config.identity is not None
 
 
 def tenant_key(config: SidecarConfig) -> bytes:

@@ -13,17 +13,19 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Final
-
-import grpc.aio
+from typing import TYPE_CHECKING, Final
 
 from observability import names
 from observability.metrics import Registry
 from sidecar.audit.auditing import Auditing, spool_path
 from sidecar.audit.errors import SpoolBusyError, SpoolError
 from sidecar.audit.flusher import TrailLimits
-from sidecar.audit.shipper import ShipperPace
 from sidecar.audit.spool import SUFFIX, open_spool
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from sidecar.audit.shipper import ShipperPace
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Orphans:
         first: int,
         registry: Registry,
         limits: TrailLimits | None = None,
-        pace: ShipperPace | None = None,
+        pace: "ShipperPace | None" = None,
         *,
         build: str = "",
     ) -> None:
@@ -59,7 +61,7 @@ class Orphans:
         """Leaves of the spool that is being shipped which no ledger has acknowledged."""
         return self._adopted.waiting if self._adopted is not None else 0
 
-    async def run(self, channel: grpc.aio.Channel | None) -> None:
+    async def run(self, channel: "grpc.aio.Channel | None") -> None:
         """Look after them until cancelled. Without a channel to a ledger leaves stay where they are."""
         while True:
             for path in await asyncio.to_thread(self.paths):
@@ -99,7 +101,7 @@ class Orphans:
         finally:
             spool.close()
 
-    async def _ship(self, path: Path, channel: grpc.aio.Channel) -> None:
+    async def _ship(self, path: Path, channel: "grpc.aio.Channel") -> None:
         try:
             # Its counts are not those of this worker: a registry of its own keeps them apart.
             adopted = self._adopted = Auditing(path, Registry(), self._limits, self._pace, build=self._build)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -109,6 +111,36 @@ async def test_identifier_is_taken_out_and_put_back_and_the_exchange_is_on_recor
         assert content_of(answer.body) == "You said: My SSN is 536-22-8726."
         assert answer.field("x-aegis-redacted") == "1"
         await _eventually(lambda: sidecar._auditing.waiting >= 2)  # the start of the epoch, and the exchange
+
+
+@pytest.mark.slow
+async def test_policy_files_alone_import_neither_grpc_nor_tunnels(tmp_path: Path) -> None:
+    code = """
+import sys
+from aegis import main
+main(standalone_mode=False)
+packages = {"grpc", "google.protobuf", "opentelemetry", "redis", "multiprocessing"}
+print(sorted(packages & sys.modules.keys()))
+print([name for name in sys.modules if name.startswith(("transport.ech", "transport.noise", "transport.tls13"))])
+"""
+    pages = [word for page in ("listen", "ready", "metrics", "admin") for word in (f"--{page}", "127.0.0.1:0")]
+    async with answering_upstream() as upstream:
+        config_for(tmp_path, policy(upstream.url))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, "sidecar", *pages),
+            *("--policy-file", str(tmp_path / "policy.yaml"), "--data", str(tmp_path / "data")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            port = int((await process.stdout.readline()).rpartition(b":")[2])
+            async with connected(port) as client:
+                assert (await client.post(CHAT, prompt("My SSN is 536-22-8726."))).status == 200
+            process.send_signal(signal.SIGTERM)
+            imported = await process.stdout.read()
+            await process.wait()
+
+    assert imported == b"[]\n[]\n"
 
 
 async def test_pages_say_what_runs(tmp_path: Path) -> None:
