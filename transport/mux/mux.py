@@ -45,6 +45,8 @@ class Mux:
         self._outbox = Outbox(self._limits.tunnel_window, self)
         self.take: Final = self._outbox.take
         """What goes into the next record; see `Outbox.take`."""
+        self.records: Final = self._outbox.records
+        """What goes into the next records; see `Outbox.records`."""
         self._receive_credit = self._limits.tunnel_window
         self._returnable = 0
         self._partial = b""

@@ -21,7 +21,7 @@ from transport.tunnel.channel import Channel
 from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, TunnelLostError
 from transport.tunnel.session import Session, Times
 
-WRITE_HIGH: Final = 256 * 1024
+WRITE_HIGH: Final = 128 * 1024
 """Bytes that the socket's buffer in this process may hold before streams have to wait."""
 LINGER: Final = 5.0
 """Seconds for the last bytes of a closed tunnel to a peer who does not read."""

@@ -305,16 +305,20 @@ class RecordWriter:
             raise RuntimeError("there are no keys to protect records with")
         chunk = bytearray(sum(map(len, plaintexts)) + len(plaintexts) * (HEADER + TAG))
         self._bytes += len(chunk)
+        iv, encrypt = self._iv, aead.encrypt_into
+        length, header = 0, b""
         with memoryview(chunk) as target:
             at = 0
             for plaintext in plaintexts:
-                length = len(plaintext) + TAG
+                if length != len(plaintext) + TAG:
+                    length = len(plaintext) + TAG
+                    header = _HEADER.pack(_DATA, 0x0303, length)
                 body = at + HEADER
-                target[at:body] = header = _HEADER.pack(_DATA, 0x0303, length)
-                nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
-                self._sequence += 1
+                target[at:body] = header
                 at = body + length
-                aead.encrypt_into(nonce, plaintext, header, target[body:at])
+                nonce = (iv ^ self._sequence).to_bytes(12, "big")
+                self._sequence += 1
+                encrypt(nonce, plaintext, header, target[body:at])
         self._chunks.append(chunk)
 
     def write_raw(self, data: bytes) -> None:

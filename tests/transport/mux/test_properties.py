@@ -181,6 +181,37 @@ def test_without_credit_back_no_more_than_the_windows_is_ever_sent(sends: list[t
             watched.see(record)
 
 
+@settings(max_examples=100)
+@given(
+    sends=st.lists(st.tuples(st.integers(1, 2), st.integers(1, 70_000), st.booleans()), max_size=12),
+    limits=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+)
+def test_many_records_at_once_are_the_same_as_one_after_the_other(
+    sends: list[tuple[int, int, bool]], limits: list[int]
+) -> None:
+    wide = Limits(stream_window=200_000, grown_window=200_000, tunnel_window=300_000, queue_high=90_000)
+    one, many = Ends(wide), Ends(wide)
+    ended = set[int]()
+    for ends in (one, many):
+        for _ in range(2):
+            ends.dialler.open({})
+    for at, (stream, count, end) in enumerate(sends):
+        if stream not in ended:
+            ended |= {stream} if end else set()
+            for ends in (one, many):
+                ends.dialler.send(stream, bytes([at]) * count, end=end)
+
+    singly = list(iter(lambda: one.dialler.take(b"!"), b""))
+    found: list[bytes] = []
+    for limit in limits:
+        found += (burst := many.dialler.records(limit, b"!"))
+        assert len(burst) == min(limit, len(singly) - len(found) + len(burst))
+    found += many.dialler.records(1000, b"!")
+
+    assert found == singly
+    assert many.asking.writable == one.asking.writable
+
+
 @settings(max_examples=30)
 @given(bulk=st.integers(1, 6), queued=st.integers(1, 1_000_000), size=st.integers(1, 1000))
 def test_a_small_event_waits_for_one_record_of_each_bulk_stream_at_most(bulk: int, queued: int, size: int) -> None:
