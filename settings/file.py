@@ -5,10 +5,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from settings.errors import Finding, SettingsError
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_FILE = 1024 * 1024
 """Bytes. A file of settings is a page; more is a mistake, such as a log given for it."""
@@ -62,6 +64,8 @@ def _toml_line(text: str, key: str) -> str:
 
 
 def _yaml(path: Path, text: str) -> Mapping[str, Entry]:
+    import yaml  # takes 1.5 MB, and most processes are told by flags and variables
+
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()
@@ -80,7 +84,7 @@ def _yaml(path: Path, text: str) -> Mapping[str, Entry]:
         loader.dispose()
 
 
-def _entries(path: Path, loader: yaml.SafeLoader, root: yaml.MappingNode) -> Mapping[str, Entry]:
+def _entries(path: Path, loader: "yaml.SafeLoader", root: "yaml.MappingNode") -> Mapping[str, Entry]:
     entries: dict[str, Entry] = {}
     twice = []
     for key_node, value_node in root.value:
