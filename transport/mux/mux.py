@@ -190,18 +190,19 @@ class Mux:
         """Tell the sink what came. Cut as you like; `now` in seconds. Raises MuxError, and again ever after."""
         if self._error is not None:
             raise self._error
+        view = data if type(data) is memoryview else memoryview(data)
         try:
             if self._partial:
-                data = self._complete(memoryview(data), now)
-            rest = self._frames(memoryview(data), now)
+                view = self._complete(view, now)
+            done = self._frames(view, now)
         except MuxError as error:
             self._error = error
             self._outbox.fail()
             self._leaving = False
             self.go_away(error.code)
             raise
-        if rest:
-            self._partial = bytes(rest)
+        if done < len(view):
+            self._partial = bytes(view[done:])
 
     def _complete(self, data: memoryview, now: float) -> memoryview:
         """What is left of `data` once the frame begun in `_partial` is whole; it is handled on the way."""
@@ -220,8 +221,8 @@ class Mux:
         self._frames(memoryview(whole), now)
         return data[missing:]
 
-    def _frames(self, data: memoryview, now: float) -> memoryview:
-        """What is left after the last whole frame."""
+    def _frames(self, data: memoryview, now: float) -> int:
+        """Where the last whole frame ends."""
         at, end = 0, len(data)
         streams, unpack = self._streams, HEADER.unpack_from
         while end - at >= 8:
@@ -231,24 +232,24 @@ class Mux:
             begin = at + 8
             at = begin + length
             if at > end:
-                return data[begin - 8 :]
+                return begin - 8
             if kind == _DATA and flags <= END and length:
                 stream = streams.get(number)
                 if stream is not None and not stream.remote_ended:
-                    stream.receive_credit -= length
-                    self._receive_credit -= length
-                    if stream.receive_credit < 0 or self._receive_credit < 0:
+                    stream.receive_credit = left = stream.receive_credit - length
+                    self._receive_credit = left_of_all = self._receive_credit - length
+                    if left < 0 or left_of_all < 0:
                         self._fail(Code.FLOW_CONTROL, "more data than the window allows")
-                    stream.remote_ended = flags == END
+                    stream.remote_ended = ended = flags == END
                     if stream.closed:
                         self._give_back(length)
                         self._forget_if_over(stream)
                         continue
                     stream.held += length
-                    self._sink.stream_data(number, data[begin:at], ended=flags == END)
+                    self._sink.stream_data(number, data[begin:at], ended=ended)
                     continue
             self._frame(kind, flags, number, data[begin:at], now)
-        return data[at:]
+        return at
 
     def _frame(self, kind: int, flags: int, number: int, payload: memoryview, now: float) -> None:
         """Any frame but the ordinary DATA."""

@@ -94,10 +94,13 @@ class QuicChannel:
             raise self._failure
         return CloseNotify() if self._peer_closed else None
 
-    def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
-        """All whole frames that are here. Raises TlsError, and what `take` raises."""
+    def burst(self, take: Callable[[memoryview, float], None], now: float) -> int:
+        """All whole frames that are here, and how many. Raises TlsError, and what `take` raises."""
+        taken = 0
         while (frame := self._frame()) is not None:
+            taken += 1
             take(memoryview(frame), now)
+        return taken
 
     def data_to_send(self) -> bytes | bytearray:
         """More for the stream."""

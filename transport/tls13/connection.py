@@ -87,17 +87,18 @@ class Connection:
             self._fail(error)
             raise
 
-    def burst(self, take: Callable[[memoryview, float], None], now: float) -> None:
-        """Hand the application data of all whole records that come next to `take`, which gets `now`, too.
+    def burst(self, take: Callable[[memoryview, float], None], now: float) -> int:
+        """Hand the application data of all whole records that come next to `take`, which gets `now`, too; how many.
 
         What a user of much data calls before each `next_event`; the data stays valid until then.
         Raises TlsError as `next_event` does, and what `take` raises.
         """
         if self._complete is None or self._failure is not None or self._read_closed or self._flight.partial:
-            return
+            return 0
         try:
-            if self._reader.burst(take, now):
+            if taken := self._reader.burst(take, now):
                 self._key_updates = 0
+            return taken
         except TlsError as error:
             self._fail(error)
             raise

@@ -34,6 +34,10 @@ MAX_EMPTY_RECORDS: Final = 32
 _NUL: Final = b"\0"
 _DATA: Final = int(ContentType.APPLICATION_DATA)
 _HEADER: Final = Struct("!BHH")
+_EMPTY: Final = 1 + TAG
+"""Bytes behind the header of a protected record without content..."""
+_FULL: Final = MAX_PLAINTEXT + 1 + TAG
+"""... and of one with 2^14 bytes, padding counted."""
 
 
 class BufferPool:
@@ -146,12 +150,13 @@ class RecordReader:
         if buffer is None or aead is None or self._pending is not None:
             return 0
         taken = 0
-        start, end, decrypt = self._start, self._end, aead.decrypt_into
+        start, end, decrypt, header_at = self._start, self._end, aead.decrypt_into, _HEADER.unpack_from
         while end - start >= HEADER and self._aead is aead and self._buffer is buffer:
+            kind, _, length = header_at(buffer, start)
             body = start + HEADER
-            after = body + (buffer[start + 3] << 8 | buffer[start + 4])
+            after = body + length
             plain = after - TAG
-            if after > end or buffer[start] != _DATA or not 1 < plain - body <= MAX_PLAINTEXT + 1:
+            if after > end or kind != _DATA or not _EMPTY < length <= _FULL:
                 break  # not whole, or for `next_record` to judge
             nonce = (self._iv ^ self._sequence).to_bytes(12, "big")
             self._sequence += 1
@@ -161,8 +166,8 @@ class RecordReader:
             except InvalidTag:
                 raise _unopened() from None
             start = after
+            content = buffer[body : plain - 1]
             self._opened = True
-            kind, content = _DATA, buffer[body : plain - 1]
             if buffer[plain - 1] != _DATA:
                 kind, content = self._strip(buffer[body:plain])
                 if kind != _DATA or not content:

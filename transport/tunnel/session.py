@@ -86,7 +86,9 @@ class Session:
         """Tell the sink all that came. Raises TunnelLostError; the connection may then have more to send."""
         try:
             while True:
-                self.connection.burst(self._take, now)
+                # `_take` tells a failure of the first records from later ones; after that it would only cost.
+                if self.connection.burst(self.mux.receive if self.is_confirmed else self._take, now):
+                    self._heard = now
                 event = self.connection.next_event()
                 if event is None:
                     return
