@@ -21,10 +21,11 @@ def test_the_demo_shows_that_nothing_leaked_and_everything_is_proven(tmp_path: P
     assert {"1.tlog-proof", "2.tlog-proof"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_demo_leaves_nothing_behind_but_compiled_expressions(tmp_path: Path) -> None:
     environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
 
     demo = subprocess.run([*AEGIS, "demo", "--once"], capture_output=True, text=True, env=environment)
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert list(tmp_path.iterdir()) == []
+    left = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {".cache/aegis/hyperscan"}  # made of our patterns only; the next start is a second faster
