@@ -366,9 +366,12 @@ class Mux:
         """Bytes of the tunnel's window are free again."""
         self._returnable += count
         if self._returnable * 2 >= self._limits.tunnel_window:
-            self._receive_credit += self._returnable
-            self._outbox.control.append(frame(Type.WINDOW, 0, 0, U32.pack(self._returnable)))
-            self._returnable = 0
+            self._widen_tunnel()
+
+    def _widen_tunnel(self) -> None:
+        self._receive_credit += self._returnable
+        self._outbox.control.append(frame(Type.WINDOW, 0, 0, U32.pack(self._returnable)))
+        self._returnable = 0
 
     def _widen(self, stream: Stream) -> None:
         """Let the peer send on, and more at a time once the stream is bulk."""
@@ -379,6 +382,8 @@ class Mux:
         stream.receive_credit += stream.returnable
         self._outbox.control.append(frame(Type.WINDOW, 0, stream.id, U32.pack(stream.returnable)))
         stream.returnable = 0
+        if self._returnable * 4 >= limits.tunnel_window:
+            self._widen_tunnel()  # sooner than it must: the record goes anyway, and the peer is woken once
 
     def _drop(self, stream: Stream) -> None:
         stream.gone = True

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.fakes.cuts import cuts
 from tests.transport.mux.ends import Ends, Recorder, carry
 from transport.mux.errors import MuxError, SaturatedError
-from transport.mux.frames import ACK, END, GOAWAY, MAX_PAYLOAD, MAX_RECORD, U32, Code, Type, frame
+from transport.mux.frames import ACK, END, GOAWAY, HEADER, MAX_PAYLOAD, MAX_RECORD, U32, Code, Type, frame
 from transport.mux.headers import encode
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux
@@ -121,9 +121,22 @@ def test_the_tunnel_window_bounds_all_streams_together() -> None:
     for stream, data in ends.asked.data.items():
         ends.acceptor.consumed(stream, len(data))
     ends.settle()
-    assert sum(map(len, ends.asked.data.values())) == 2500, (
-        "half a window was given back, the rest is not worth a frame"
-    )
+    assert sum(map(len, ends.asked.data.values())) == 3000
+
+
+@pytest.mark.parametrize(("tunnel_window", "given"), [(2000, [1, 0]), (2004, [1])])
+def test_a_quarter_of_the_tunnels_window_goes_with_that_of_a_stream(tunnel_window: int, given: list[int]) -> None:
+    ends = Ends(Limits(stream_window=1000, grown_window=1000, tunnel_window=tunnel_window))
+    ends.asked.eager = False
+    ends.dialler.send(ends.dialler.open({}), bytes(1000))
+    ends.settle()
+
+    ends.acceptor.consumed(1, 500)
+    record = ends.acceptor.take()
+
+    size = HEADER.size + U32.size
+    frames = [record[at : at + size] for at in range(0, len(record), size)]
+    assert frames == [frame(Type.WINDOW, 0, stream, U32.pack(500)) for stream in given]
 
 
 def test_bytes_of_a_dropped_stream_are_given_back() -> None:
