@@ -26,6 +26,7 @@ COMMANDS = {
     "airlock": ("commands.airlock", "Find identifiers in text, as the airlock does."),
     "audit": ("commands.audit", "Verify, prove and show audit leaves; check a whole log. Offline."),
     "ledger": ("commands.ledger", "A Merkle node: keeps audit leaves in a log that anybody can verify."),
+    "identity": ("commands.identity", "Certificates for trials, from a CA of your own."),
     "sidecar": ("commands.sidecar", "Stands between an application and its models."),
     "simulate-model": (
         "commands.simulate_model",

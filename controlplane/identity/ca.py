@@ -1,4 +1,4 @@
-"""A certificate authority for one machine: what `aegis up` and tests use in place of a cluster's identity service.
+"""A certificate authority for one machine: for `aegis up`, `aegis identity` and tests, where no cluster has one.
 
     authority = LocalAuthority.open_or_create(data / "ca", "local", now)
     identity = authority.issue("sidecar/one", now=now)                          # a client: no DNS or IP names
@@ -113,7 +113,15 @@ class LocalAuthority:
         )
         return Identity(certificate.public_bytes(serialization.Encoding.PEM), _pem(key), self.ca_pem)
 
-    def enroll(self, directory: Path, name: str, *, now: datetime, hosts: Sequence[str] = ()) -> Identity:
+    def enroll(
+        self,
+        directory: Path,
+        name: str,
+        *,
+        now: datetime,
+        hosts: Sequence[str] = (),
+        lifetime: timedelta = LEAF_LIFETIME,
+    ) -> Identity:
         """The identity kept in `directory`, issued and written if there is none, it is another's, or it is due."""
         # Whatever is wrong with what lies there, nothing of it is trusted or kept: a fresh one replaces it.
         with suppress(IdentityError, InvalidSignature, ValueError, x509.ExtensionNotFound):
@@ -121,7 +129,7 @@ class LocalAuthority:
             kept.certificate.verify_directly_issued_by(self._certificate)
             if kept.ca_pem == self.ca_pem and now < kept.renew_at and _names(kept) == (name, frozenset(hosts)):
                 return kept
-        fresh = self.issue(name, now=now, hosts=hosts)
+        fresh = self.issue(name, now=now, hosts=hosts, lifetime=lifetime)
         fresh.write(directory)
         return fresh
 
