@@ -56,7 +56,7 @@ class Outbox:
     def records(self, limit: int, tail: bytes = b"") -> list[bytes]:
         """What goes into the next records, `limit` of them if there is so much: as `take`, again and again."""
         found: list[bytes] = []
-        while (room := limit - len(found)) > 0:
+        while (room := limit - len(found)) > 0 and (self._line or self.control):
             if not self.control and len(self._line) == 1 and self._bulk(self._line[0], room, tail, found):
                 continue
             if not (mixed := self._mixed(tail)):
@@ -98,6 +98,8 @@ class Outbox:
         The way of bulk, at a third of the cost of the general one; 0 when it is not that simple: the last bytes, those
         that use up the credit, and those after which its writer is to be told.
         """
+        if stream.queued <= MAX_PAYLOAD:
+            return 0
         spare = min(stream.send_credit, self.credit, stream.queued) - 1
         if stream.is_full:
             spare = min(spare, stream.queued - stream.queue_low - 1)
