@@ -90,7 +90,7 @@ async def test_memory_stays_flat_over_twenty_thousand_exchanges(tmp_path: Path, 
             late = await wave(1000)
 
             assert late < early + 4 * MIB
-            assert late < 130 * MIB
+            assert late < 90 * MIB
 
 
 async def test_ten_thousand_idle_connections_cost_little_and_disturb_nobody(
