@@ -127,8 +127,14 @@ class SidecarTunnels:
         self._server: TunnelServer | None = None
         self._datagrams: Closable | None = None
         """What takes tunnels over QUIC."""
-        self.blocker = ""
+
+    @property
+    def blocker(self) -> str:
         """Why we cannot take tunnels although policy says that we serve a peer; empty: we can."""
+        self._files.refresh()
+        view = self._view()
+        wrong = self._is_not_for(view) if self._server is not None and view.served else ""
+        return f"tunnel_identity: the certificate is not for {wrong}" if wrong else ""
 
     # --- out ---
 
@@ -150,6 +156,7 @@ class SidecarTunnels:
             self._reception, lambda stream: self._serve(inbound, watch, stream), meter=self._meter, guard=watch
         )
         port = await self._server.listen(host, port, reuse_port=shared_port)
+        self._look_at_certificate()  # keys may have been there before we listened: the last known good
         if quic:
             from transport.quic import tunnels as over_quic  # the extra, and most sidecars take none
 
@@ -181,7 +188,7 @@ class SidecarTunnels:
         if (before.static, before.directory.peers) != (after.static, after.directory.peers):
             self._tunnels.renew()
         self._epoch += 1
-        self._look_at_certificate(after)
+        self._look_at_certificate()
 
     def can_prove(self, public_name: str) -> bool:
         """Whether our certificate is for this name. From any thread."""
@@ -238,12 +245,10 @@ class SidecarTunnels:
     def _tls(self, ech_keys: tuple[EchKey, ...] = ()) -> ServerConfig:
         return ServerConfig((self._files.credential,), alpn=(ALPN,), ech_keys=ech_keys)
 
-    def _look_at_certificate(self, view: TunnelView) -> None:
+    def _look_at_certificate(self) -> None:
         """Without a certificate for the public name no client would believe which key to use instead of a stale one."""
-        wrong = self._is_not_for(view) if self._server is not None and view.served else ""
-        self.blocker = f"tunnel_identity: the certificate is not for {wrong}" if wrong else ""
-        if wrong:
-            logger.error("tunnel certificate does not fit", extra={"reason": self.blocker})
+        if blocker := self.blocker:
+            logger.error("tunnel certificate does not fit", extra={"reason": blocker})
 
     def _is_not_for(self, view: TunnelView) -> str:
         """A name that we serve and that our certificate is not for; empty: none."""

@@ -113,10 +113,12 @@ def documents(
 
 
 @asynccontextmanager
-async def sidecar(directory: Path, plane: Plane, name: str, registry: Registry) -> AsyncIterator[Sidecar]:
+async def sidecar(
+    directory: Path, plane: Plane, name: str, registry: Registry, hosts: tuple[str, ...] = (PUBLIC, SERVICE)
+) -> AsyncIterator[Sidecar]:
     authority = LocalAuthority.open_or_create(plane.directory / "ca", "test.local", now())
     authority.enroll(directory / "identity", f"sidecar/{name}", now=now())
-    authority.enroll(directory / "tunnel", f"tunnel/{name}", now=now(), hosts=[PUBLIC, SERVICE])
+    authority.enroll(directory / "tunnel", f"tunnel/{name}", now=now(), hosts=hosts)
     config = SidecarConfig(
         listen=ANY,
         ready=ANY,
@@ -300,3 +302,23 @@ async def _until_settled(admin: Any, before: tunnel_pb2.TunnelsResponse) -> None
             if fresh and not shown.waiting_for and all(static.phase == "STEADY" for static in shown.statics):
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_serving_sidecar_with_a_wrong_certificate_is_not_ready_until_it_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.tunnels.FILES_EVERY", 0.0)
+    async with running_plane(tmp_path, heartbeat_every=0.2) as plane:
+        await plane.push(documents(Wire(1), "http://127.0.0.1:1"))
+        async with sidecar(tmp_path / "llm", plane, "llm", Registry()) as first:
+            await _until(lambda: first._policies.tunnels.ech_configs)
+            assert await first.blockers() == {}
+        # From its last known good it has its keys before it listens.
+        async with sidecar(tmp_path / "llm", plane, "llm", Registry(), hosts=("other.example",)) as again:
+            await _until(lambda: again._policies.current)
+            assert (await again.blockers())["tunnel"] == f"tunnel_identity: the certificate is not for {PUBLIC}"
+
+            authority = LocalAuthority.open_or_create(plane.directory / "ca", "test.local", now())
+            authority.enroll(tmp_path / "llm/tunnel", "tunnel/llm", now=now(), hosts=(PUBLIC, SERVICE))
+
+            assert await again.blockers() == {}
