@@ -57,6 +57,12 @@ class Pki:
         self.root = builder.sign(self.key, hashes.SHA256())
         self.trust = Trust([self.root])
 
+    def authority_without_usage(self) -> x509.Certificate:
+        """The same authority under a certificate as `openssl req -x509` makes it: without keyUsage."""
+        builder = self._builder(self.name, self.key.public_key(), NOW)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        return builder.sign(self.key, hashes.SHA256())
+
     @property
     def root_pem(self) -> str:
         return self.root.public_bytes(serialization.Encoding.PEM).decode()

@@ -1,6 +1,7 @@
 """A server's certificate and key, and a client's trust (RFC 8446 section 4.4.2, RFC 5280, RFC 9525)."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,9 @@ MAX_CHAIN_DEPTH: Final = 4
 """Intermediates between leaf and root."""
 MAX_BELIEVED: Final = 64
 """Chains that a `Trust` remembers, some 500 bytes each."""
+
+_BROKEN_RULE: Final = re.compile(r"invalid extension: ([0-9.]{3,40}): ([A-Za-z ]{1,80})")
+"""What the library says of a path, without what strangers wrote into their certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,7 @@ class Credential:
 
     def covers(self, name: str) -> bool:
         """Whether the leaf is for the host `name` (RFC 9525 section 6.3: a wildcard is one whole leftmost label)."""
-        name = name.lower()
-        return name in self.names or "*." + name.partition(".")[2] in self.names
+        return _covers(self.names, name)
 
     def sign(self, scheme: SignatureScheme, content: bytes) -> bytes:
         """The signature over `content`. `scheme` is one of `schemes`."""
@@ -116,8 +119,8 @@ class Trust:
         builder = PolicyBuilder().store(self._store).time(now).max_chain_depth(MAX_CHAIN_DEPTH)
         try:
             path = builder.build_server_verifier(x509.DNSName(name)).verify(leaf, rest)
-        except VerificationError:
-            raise TlsError(*_reason(leaf, now)) from None
+        except VerificationError as error:
+            raise TlsError(*_reason(leaf, name, now, error)) from None
         _require_signing(leaf)
         return _Belief(
             leaf.public_key(),
@@ -145,10 +148,22 @@ def _require_signing(leaf: x509.Certificate) -> None:
         raise illegal_parameter("the key of the certificate is not for signing")
 
 
-def _reason(leaf: x509.Certificate, now: datetime) -> tuple[AlertDescription, str]:
+def _reason(leaf: x509.Certificate, name: str, now: datetime, error: VerificationError) -> tuple[AlertDescription, str]:
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         return AlertDescription.CERTIFICATE_EXPIRED, "the certificate is not valid at this time"
-    return AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not from our authorities or not for this name"
+    if not _covers(_dns_names(leaf), name):
+        return AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not for this name"
+    if found := _BROKEN_RULE.search(str(error)):
+        return (
+            AlertDescription.CERTIFICATE_UNKNOWN,
+            f"the certificate or its authority breaks a rule of RFC 5280: extension {found[1]}: {found[2]}",
+        )
+    return AlertDescription.CERTIFICATE_UNKNOWN, "the certificate is not from our authorities"
+
+
+def _covers(names: Iterable[str], name: str) -> bool:
+    name = name.lower()
+    return any(each in (name, "*." + name.partition(".")[2]) for each in names)
 
 
 def _dns_names(leaf: x509.Certificate) -> list[str]:

@@ -210,3 +210,20 @@ def test_a_leaf_that_cannot_sign_at_all_is_refused_by_its_owner(pki: Pki) -> Non
 
     with pytest.raises(ValueError, match=r"TLS 1\.3 key"):
         Credential.of([pki.certificate(key, NAME)], key)  # type: ignore[arg-type] # that is the point
+
+
+def test_a_refusal_says_what_is_wrong(pki: Pki) -> None:
+    """Whoever made the certificates has to find out: another name, another authority, or one that may not sign."""
+    leaf = pki.certificate(KEYS["p256"](), NAME)
+    unfit = pki.authority_without_usage()
+
+    def refusal(trust: Trust, chain: x509.Certificate, name: str) -> str:
+        with pytest.raises(TlsError) as caught:
+            trust.verify((der(chain),), name, NOW)
+        assert caught.value.alert == AlertDescription.CERTIFICATE_UNKNOWN
+        return str(caught.value)
+
+    assert "not for this name" in refusal(pki.trust, leaf, "other.internal")
+    assert "not from our authorities" in refusal(Pki().trust, leaf, NAME)
+    # RFC 5280 section 4.2.1.3: conforming CAs include keyUsage. `openssl req -x509` does not.
+    assert "extension 2.5.29.15" in refusal(Trust([unfit]), leaf, NAME)
