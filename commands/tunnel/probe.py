@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -276,7 +277,9 @@ def _trust(ca: Path | None) -> Trust:
         if ca is not None:
             return Trust.from_pem(ca.read_bytes())
         roots = ssl.create_default_context().get_ca_certs(binary_form=True)
-        return Trust(x509.load_der_x509_certificate(der) for der in roots)
+        with warnings.catch_warnings():  # some of the system's roots have serial numbers that RFC 5280 forbids
+            warnings.simplefilter("ignore")
+            return Trust([x509.load_der_x509_certificate(der) for der in roots])
     except (OSError, ValueError) as error:
         raise ProbeError(f"--ca: no roots that can be used ({error})") from None
 

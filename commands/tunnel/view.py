@@ -38,9 +38,8 @@ def show_keys(answer: Any) -> None:
         seen = _age(now, node.last_seen.ToDatetime())
         screen.print(Text(f"  waiting for {node.spiffe_id} ({node.node_id}), seen {seen} ago", "yellow"))
     if count:
-        screen.print(
-            "  rotation goes on once they have; `aegis policy status` says what they refuse, --force goes on without"
-        )
+        screen.print("  a rotation goes on once they have; `aegis policy status` says what they refuse,")
+        screen.print("  `aegis tunnel rotate --force` goes on without them")
 
 
 def show_probe(results: Sequence[Probed]) -> None:
@@ -78,6 +77,8 @@ def show_status(page: dict[str, Any]) -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(each)}" for key, each in value.items()) or "-"
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return ", ".join(map(_shown, value)) or "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
