@@ -6,9 +6,8 @@ from typing import Final
 from sidecar.dialects.dialect import Prompt
 
 _WORD: Final = re.compile(r"\s*\S+|\s+")
-_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_ULID_TIME: Final = 10
-"""Characters of a ULID that hold its time in milliseconds."""
+_REQUEST_ID: Final = re.compile(r"([0-9a-f]{12})[0-9a-f]{14}")
+"""As `sidecar.services.RequestIds` makes them: Unix milliseconds, then what is random."""
 
 
 def words(text: str) -> list[str]:
@@ -28,11 +27,6 @@ def plausible_usage(prompt: Prompt, answer: str) -> dict[str, int]:
 
 
 def unix_seconds(request_id: str) -> int:
-    """When the request came, as told by a request id that is a ULID; 0 for any other."""
-    digits = [_CROCKFORD.find(character) for character in request_id[:_ULID_TIME].upper()]
-    if len(request_id) != 26 or min(digits) < 0:
-        return 0
-    milliseconds = 0
-    for digit in digits:
-        milliseconds = milliseconds * 32 + digit
-    return milliseconds // 1000
+    """When the request came, as told by its id; 0 for an id that is not ours."""
+    read = _REQUEST_ID.fullmatch(request_id)
+    return int(read[1], 16) // 1000 if read else 0

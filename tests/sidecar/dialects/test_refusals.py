@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from policies.model import Forward
+from policies.model import Forward, UnixNanos
 from sidecar.dialects.dialect import Dialect, MalformedAnswerError
 from sidecar.dialects.provider_errors import without_credentials
 from sidecar.dialects.registry import Dialects
+from sidecar.services import RequestIds
 from tests.sidecar.dialects.wire import bytewise, chat_texts, events, message_texts, read
 
-REQUEST_ID = "01ARYZ6S41TSV4RRFFQ69G5FAV"
+ASKED_AT = 1_795_186_978
+REQUEST_ID = RequestIds()(UnixNanos(ASKED_AT * 1_000_000_000))
 DIALECTS = Dialects()
 CHAT = DIALECTS.choose("POST", "/v1/chat/completions", {})
 MESSAGES = DIALECTS.choose("POST", "/v1/messages", {})
@@ -100,7 +102,7 @@ def test_false_chat_completion_looks_like_a_true_one() -> None:
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert answer["model"] == "gpt-4o"
     assert answer["usage"] == {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
-    assert answer["created"] == 1469918176  # as in the README of the ULID specification
+    assert answer["created"] == ASKED_AT  # a time of years ago would tell an attacker that it is a decoy
 
 
 def test_false_chat_stream_looks_like_a_true_one() -> None:
@@ -142,8 +144,8 @@ def test_false_counts_and_vectors_fit_their_endpoints() -> None:
     assert sum(x * x for x in vector) == 1.0
 
 
-def test_request_id_that_is_no_ulid_gives_no_time() -> None:
+def test_request_id_of_another_kind_gives_no_time() -> None:
     prompt = CHAT.read(b'{"messages":[]}')
 
-    assert json.loads(CHAT.decoy(prompt, "x", "not-a-ulid")[1])["created"] == 0
+    assert json.loads(CHAT.decoy(prompt, "x", "01ARYZ6S41TSV4RRFFQ69G5FAV")[1])["created"] == 0
     assert prompt.rewrite(Forward()) == b'{"messages":[]}'
