@@ -1,11 +1,13 @@
 """`aegis gateway`: chains, chunked streams and plugin tasks of MathProtocol, in front of the sidecar."""
 
 import logging
+import socket
 
 import click
 
 import settings
 from gateway.config import GatewayConfig
+from settings import Address
 
 
 @click.command("gateway")
@@ -26,6 +28,7 @@ def command(config: GatewayConfig) -> None:
 
     logger = logging.getLogger("aegis.gateway.plugins")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each question to the model
 
     def on_action(action: PluginAction) -> None:
         fields = (action.plugin, action.event.value, action.task, action.detail, action.cpu_ms, action.peak_kib)
@@ -40,14 +43,24 @@ def command(config: GatewayConfig) -> None:
     tasks: dict[int, tuple[PluginHost, PluginTask]] = {
         prime: (hosts[manifest.name], task) for prime, (manifest, task) in resolution.tasks.items()
     }
-    click.echo(f"MathProtocol gateway on http://{config.listen}, asking {config.upstream}")
-    uvicorn.run(
+    listening = _listening(config.listen)
+    asked_at = Address(config.listen.host, listening.getsockname()[1])
+    click.echo(f"MathProtocol gateway on http://{asked_at}, asking {config.upstream}")
+    served = uvicorn.Config(
         application(config, tasks),
-        host=config.listen.host,
-        port=config.listen.port,
         log_level="warning",
         access_log=False,
         server_header=False,
         ws="wsproto",
         ws_max_size=config.max_request,
     )
+    uvicorn.Server(served).run(sockets=[listening])
+
+
+def _listening(address: Address) -> socket.socket:
+    """Taken before anything is said to be ready."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(f"--listen {address}: {error.strerror or error}") from None

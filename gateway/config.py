@@ -47,4 +47,4 @@ class GatewayConfig:
         if not self.upstream.startswith(("http://", "https://")):
             yield Finding("upstream", f"expected http:// or https://, got {self.upstream!r}")
         if not self.listen.is_loopback and not self.token:
-            yield Finding("token", f"is needed to listen on {self.listen}", also=("listen",))
+            yield Finding("token", f"is needed to listen on {self.listen}: set AEGIS_GATEWAY_TOKEN", also=("listen",))

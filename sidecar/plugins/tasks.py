@@ -76,6 +76,6 @@ def plugin_hosts(folders: Sequence[Path], registry: Registry) -> dict[int, Plugi
         loaded = [load(folder.expanduser()) for folder in folders]
         resolution = resolve([plugin.manifest for plugin in loaded], DEFAULT_TRAPS)
     except (ManifestError, ResolutionError, OSError) as error:
-        raise PluginsRefusedError(str(error)) from None
+        raise PluginsRefusedError(f"--plugins: {error}") from None
     hosts = {plugin.manifest.name: PluginHost(plugin, told) for plugin in loaded}
     return {prime: hosts[owner.name] for prime, (owner, task) in resolution.tasks.items() if task.entry}
