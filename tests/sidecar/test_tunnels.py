@@ -264,7 +264,7 @@ async def test_keys_rotate_under_load_and_no_request_fails(tmp_path: Path) -> No
             for _ in range(4):
                 tasks.create_task(load())
             for _ in range(2):
-                before = await it.admin.Show(tunnel_pb2.ShowTunnelsRequest())
+                before = await _until_acknowledged(it.admin)
                 await it.admin.Rotate(tunnel_pb2.RotateTunnelsRequest(ech=True, all_statics=True))
                 await _until_settled(it.admin, before)
             stop.set()
@@ -290,6 +290,16 @@ async def test_revoked_workload_loses_its_tunnel_at_once_and_comes_back_with_its
 
 def _has_leaves(end: Sidecar, count: int) -> bool:
     return end._auditing.waiting == count
+
+
+async def _until_acknowledged(admin: Any) -> tunnel_pb2.TunnelsResponse:
+    """What stands when no sidecar is waited for: until then a rotation is refused."""
+    async with asyncio.timeout(20):
+        while True:
+            shown: tunnel_pb2.TunnelsResponse = await admin.Show(tunnel_pb2.ShowTunnelsRequest())
+            if not shown.waiting_for:
+                return shown
+            await asyncio.sleep(0.05)
 
 
 async def _until_settled(admin: Any, before: tunnel_pb2.TunnelsResponse) -> None:
