@@ -119,7 +119,7 @@ class SidecarTunnels:
         self._switches = switches
         self._meter = Meter(registry)
         self._alert = alert
-        self._buffers = BufferPool(BUFFER)
+        self._buffers = BufferPool(BUFFER, keep=2)
         self._epoch = 0
         self._mesh_of: tuple[TunnelView, Trust, Mesh] | None = None
         self._reception_of: tuple[TunnelView, Credential, Reception] | None = None
