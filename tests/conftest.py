@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import Generator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.fakes.ports import reserved_ports
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -52,7 +52,5 @@ def regenerate(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def free_ports() -> list[int]:
-    """Four TCP ports of 127.0.0.1 that nobody had a moment ago."""
-    with ExitStack() as held:
-        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        return [listener.getsockname()[1] for listener in listeners]
+    """Four TCP ports of 127.0.0.1 for processes that have to be told theirs."""
+    return reserved_ports(4)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from commands.up.config import UpConfig
-from commands.up.ports import settled
 from commands.up.readiness import wait_until_ready
+from tests.fakes.ports import reserved_ports
 
 AEGIS = (sys.executable, "-P", "-m", "aegis")
 
@@ -45,6 +45,12 @@ class Product:
         """The last body that reached the model."""
         body: str = self.seen()[-1]["body"]
         return body
+
+
+def on_reserved_ports(config: UpConfig) -> UpConfig:
+    """The config with ports that no other test has."""
+    names = config.ports()
+    return config.with_ports(dict(zip(names, reserved_ports(len(names)), strict=True)))
 
 
 def fetch(url: str) -> Any:
@@ -80,7 +86,7 @@ def up_flags(config: UpConfig, data: Path) -> list[str]:
 def running_product(data: Path, **settings: Any) -> Iterator[Product]:
     """`aegis up`, ready; stopped by SIGTERM at the end, which must succeed."""
     config = UpConfig(**settings)
-    config = settled(config.with_ports(dict.fromkeys(config.ports(), 0)))
+    config = on_reserved_ports(config)
     output = data.with_suffix(".out")
     with (
         output.open("wb") as out,

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from commands.up.config import UpConfig
-from commands.up.ports import settled
 from commands.up.readiness import wait_until_ready
-from tests.end_to_end.conftest import AEGIS, Product, running_product, up_flags
+from tests.end_to_end.conftest import AEGIS, Product, on_reserved_ports, running_product, up_flags
 
 pytestmark = pytest.mark.slow
 openai = pytest.importorskip("openai")
@@ -81,7 +80,7 @@ def test_every_exchange_is_in_the_log_after_an_orderly_end_and_the_next_start_co
 def test_kill_9_of_up_leaves_no_orphan_and_no_lock(model: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     config = UpConfig(upstream=model)
-    config = settled(config.with_ports(dict.fromkeys(config.ports(), 0)))
+    config = on_reserved_ports(config)
     with subprocess.Popen([*AEGIS, "up", *up_flags(config, data)], stdout=subprocess.DEVNULL) as process:
         asyncio.run(wait_until_ready(config.ready_port, within=60))
         pids = children(process.pid)
@@ -100,7 +99,7 @@ async def _gone(pids: list[int]) -> None:
 
 
 def test_a_second_up_in_one_directory_is_refused(product: Product) -> None:
-    config = settled(product.config.with_ports(dict.fromkeys(product.config.ports(), 0)))
+    config = on_reserved_ports(product.config)
 
     second = subprocess.run([*AEGIS, "up", *up_flags(config, product.data)], capture_output=True, text=True)
 
@@ -123,7 +122,7 @@ def test_policies_with_findings_stop_the_start_and_show_them(model: str, tmp_pat
     bad = tmp_path / "bad.yaml"
     bad.write_text("apiVersion: aegis.mesh/v1\nkind: Route\nmetadata: {name: x}\nspec: {prefix: no, upstream: y}\n")
     config = UpConfig(upstream=model)
-    config = settled(config.with_ports(dict.fromkeys(config.ports(), 0)))
+    config = on_reserved_ports(config)
 
     refused = subprocess.run(
         [*AEGIS, "up", *up_flags(config, tmp_path / "data"), "--policy", str(bad)], capture_output=True, text=True
