@@ -21,10 +21,8 @@ def command(config: GatewayConfig) -> None:
     import uvicorn
 
     from gateway.app import application
-    from policies.mathprotocol.codes import DEFAULT_TRAPS
-    from policies.mathprotocol.manifest import ManifestError, PluginTask
-    from policies.mathprotocol.resolver import ResolutionError, resolve
-    from sidecar.plugins.host import PluginAction, PluginHost, load
+    from sidecar.plugins.host import PluginAction
+    from sidecar.plugins.tasks import PluginsRefusedError, hosted_tasks
 
     logger = logging.getLogger("aegis.gateway.plugins")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -35,14 +33,9 @@ def command(config: GatewayConfig) -> None:
         logger.info("plugin=%s event=%s task=%d detail=%s cpu_ms=%.1f peak_kib=%d", *fields)
 
     try:
-        loaded = [load(folder) for folder in config.plugins]
-        resolution = resolve([plugin.manifest for plugin in loaded], DEFAULT_TRAPS)
-    except (ManifestError, ResolutionError, OSError) as error:
-        raise click.UsageError(f"--plugins: {error}") from error
-    hosts = {plugin.manifest.name: PluginHost(plugin, on_action) for plugin in loaded}
-    tasks: dict[int, tuple[PluginHost, PluginTask]] = {
-        prime: (hosts[manifest.name], task) for prime, (manifest, task) in resolution.tasks.items()
-    }
+        tasks = hosted_tasks(config.plugins, on_action)
+    except PluginsRefusedError as error:
+        raise click.UsageError(str(error)) from error
     listening = _listening(config.listen)
     asked_at = Address(config.listen.host, listening.getsockname()[1])
     click.echo(f"MathProtocol gateway on http://{asked_at}, asking {config.upstream}")

@@ -1,13 +1,14 @@
 """Who may ask the gateway: whoever has the token; without one, whoever is on this machine and no web page of theirs."""
 
 import hmac
-import ipaddress
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+
+from sidecar.pages import is_loopback_host
 
 TOKEN_HEADER: Final = "x-aegis-token"  # noqa: S105 the name of a header
 _OPEN: Final = frozenset({"/healthz"})
@@ -43,20 +44,9 @@ class Doorkeeper:
         if self._token:
             given = headers.get(TOKEN_HEADER, "").encode()
             return None if hmac.compare_digest(given, self._token) else (401, f"{TOKEN_HEADER}: missing or wrong")
-        if not _is_local(headers.get("host", "")):
+        if not is_loopback_host(headers.get("host", "")):
             return 403, "Host must be a loopback name or address"
         origin = headers.get("origin", "")
-        if origin and not _is_local(origin.partition("://")[2]):
+        if origin and not is_loopback_host(origin.partition("://")[2]):
             return 403, "web pages from elsewhere may not ask"
         return None
-
-
-def _is_local(host: str) -> bool:
-    """Whether `host[:port]` names this machine."""
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from settings.private_file import scratch_beside
+
 KEY_BYTES: Final = 32
 
 
@@ -39,14 +41,7 @@ def read_or_make_key(path: Path) -> bytes:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, os.urandom(KEY_BYTES))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    scratch = scratch_beside(path, os.urandom(KEY_BYTES))
     try:
         path.hardlink_to(scratch)
     except FileExistsError:

@@ -8,7 +8,6 @@ Limits: whoever can write the file can put an older one in its place, and whoeve
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from google.protobuf.message import DecodeError
+
+from settings.private_file import scratch_beside
 
 MAX_FILE: Final = 64 * 1024 * 1024
 """Bytes."""
@@ -44,7 +45,8 @@ class LastKnownGoodFile:
     def write(self, kept: lkg_pb2.LastKnownGood, nonce: bytes) -> None:
         """Replace the file. `nonce`: 12 fresh random bytes. A crash leaves the old file or the new one, never a mix."""
         sealed = _MAGIC + nonce + self._cipher.encrypt(nonce, kept.SerializeToString(), self._bound)
-        scratch = _on_disk(self._path, sealed)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = scratch_beside(self._path, sealed)
         try:
             # The commit point: from here the new policies are what a restart finds.
             scratch.replace(self._path)
@@ -78,19 +80,3 @@ class LastKnownGoodFile:
         return LastKnownGoodError(
             f"{self._path} {why}: nothing of it is enforced; it is replaced once the control plane has answered"
         )
-
-
-def _on_disk(path: Path, content: bytes) -> Path:
-    """A new private file (0600) beside `path` that holds `content` and survives a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    scratch = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-    except BaseException:
-        scratch.unlink()
-        raise
-    return scratch

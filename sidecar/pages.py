@@ -28,6 +28,11 @@ _LOOPBACK: Final = re.compile(r"(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\
 logger = logging.getLogger(__name__)
 
 
+def is_loopback_host(host: str) -> bool:
+    """Whether a Host, `name[:port]`, names this machine: others are how web pages reach it by DNS rebinding."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
 class Request(NamedTuple):
     """What a page is asked with."""
 
@@ -68,7 +73,7 @@ class Site:
         """The page, or an error."""
         values = head.values()
         if self._loopback_only:
-            if _LOOPBACK.fullmatch(head.host) is None:
+            if not is_loopback_host(head.host):
                 return json_page({"error": "Host must be a loopback name or address"}, 403)
             if values.keys() & {"origin", "sec-fetch-site"}:
                 return json_page({"error": "not for browsers"}, 403)

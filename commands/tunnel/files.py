@@ -2,10 +2,10 @@
 
 import base64
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from settings.private_file import scratch_beside
 from transport.ech.config import encode_config_list, generate_key
 from transport.ech.pem import encode_pem
 from transport.keyring import NoiseStatic
@@ -59,13 +59,8 @@ def write_keys(directory: Path, public_name: str | None, max_name_length: int) -
 
 def _write(path: Path, content: bytes) -> None:
     """0600 from its first moment, whole or not at all, and only if nothing is there."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
-    scratch = Path(name)
+    scratch = scratch_beside(path, content)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
         path.hardlink_to(scratch)
     except FileExistsError:
         raise KeyExistsError(f"{path} is there already; a key is never written over") from None

@@ -4,8 +4,6 @@ The files are named as in a Kubernetes TLS secret (`tls.crt`, `tls.key`, `ca.crt
 secret serves as well as what `aegis up` writes.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.identity.spiffe import IdentityError, SpiffeId
+from settings.private_file import scratch_beside
 
 CERTIFICATE_FILE = "tls.crt"
 KEY_FILE = "tls.key"
@@ -90,13 +89,8 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
 
 def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `path` by rename; the file never exists with wider rights than `mode`, nor half written."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
-    scratch = Path(name)
+    scratch = scratch_beside(path, content)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
         scratch.chmod(mode)
         scratch.replace(path)
     except BaseException:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from policies.mathprotocol.codes import PRIMES, V21_TASKS
+from policies.mathprotocol.codes import FREE_PRIMES
 
 PLACES: Final = 5
 """Primes that a placement prefers."""
@@ -11,7 +11,6 @@ MIN_PROBES: Final = 3
 """Fewer may be a slip of the keyboard."""
 MAX_TOLD: Final = 1_000_000
 """Probes of one prime that one heartbeat may tell: one sidecar must not outweigh all others for ever."""
-_FREE: Final = PRIMES - V21_TASKS
 
 
 class Probes:
@@ -23,7 +22,7 @@ class Probes:
     def heard(self, probed: Mapping[int, int]) -> None:
         """A sidecar tells what was probed since its last heartbeat. What is not a free prime is ignored."""
         for prime, count in probed.items():
-            if prime in _FREE:
+            if prime in FREE_PRIMES:
                 self._counts[prime] = self._counts.get(prime, 0) + min(count, MAX_TOLD)
 
     def counts(self) -> dict[int, int]:

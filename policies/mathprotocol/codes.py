@@ -47,6 +47,8 @@ TASK_NAMES: Final[Mapping[int, str]] = MappingProxyType(
 CLASSIFICATION_TASKS: Final = frozenset({2, 5, 13, 19, 29})
 GENERATIVE_TASKS: Final = frozenset({3, 7, 11, 17, 23})
 V21_TASKS: Final = frozenset(TASK_NAMES)
+FREE_PRIMES: Final = PRIMES - V21_TASKS
+"""Primes without a task: where traps are drawn and plugins find room."""
 
 PARAM_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {1: "Brief", 2: "Medium", 3: "Detailed", 5: "JSON", 8: "List", 13: "Confidence", 21: "Explain"}

@@ -65,21 +65,23 @@ class ProtocolConfig:
 
     def kind(self, task: int) -> Kind:
         """How a served task is answered."""
-        for each in self.registered:
-            if each.prime == task:
-                return each.kind
+        registered = self._registered(task)
+        if registered is not None:
+            return registered.kind
         return Kind.CLASSIFICATION if task in CLASSIFICATION_TASKS else Kind.GENERATIVE
 
     def is_code(self, task: int) -> bool:
         """Whether a plugin's code answers this task."""
-        return any(each.code for each in self.registered if each.prime == task)
+        registered = self._registered(task)
+        return registered is not None and registered.code
 
     def params_of(self, task: int) -> frozenset[int]:
         """The params that a task takes on this route."""
-        for each in self.registered:
-            if each.prime == task:
-                return each.params
-        return self.params
+        registered = self._registered(task)
+        return self.params if registered is None else registered.params
+
+    def _registered(self, task: int) -> RegisteredTask | None:
+        return next((each for each in self.registered if each.prime == task), None)
 
     @property
     def served(self) -> frozenset[int]:

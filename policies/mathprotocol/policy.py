@@ -17,7 +17,7 @@ from typing import Final
 from policies.honeypot.config import TrapPlacement
 from policies.honeypot.decoy import decoy_answer
 from policies.honeypot.traps import period_of, traps_of_period
-from policies.mathprotocol.codes import PRIMES, V21_TASKS, ErrorCode, Kind
+from policies.mathprotocol.codes import FREE_PRIMES, ErrorCode, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.context import ContextFault, clean_context
 from policies.mathprotocol.grammar import Request, parse_request, request_fault
@@ -46,7 +46,6 @@ from policies.model import (
     Verdict,
 )
 
-_UNUSED: Final = PRIMES - V21_TASKS
 PROBED_LABEL: Final = "protocol.probed."
 """Of findings; the prime follows."""
 _FAULTS: Final = {
@@ -59,7 +58,7 @@ _FAULTS: Final = {
 class ProtocolPolicy:
     """The protocol as one route wants it. Immutable but for a memo."""
 
-    __slots__ = ("_boundary", "_drawn", "_key", "config", "name", "prompt", "served")
+    __slots__ = ("_boundary", "_drawn", "_key", "config", "free", "name", "prompt", "served")
 
     def __init__(
         self,
@@ -74,6 +73,8 @@ class ProtocolPolicy:
         self.config = config
         self.prompt = system_prompt(config)
         self.served = config.served
+        self.free = FREE_PRIMES - config.served
+        """Where traps may lie, and what is a probe if it is tried."""
         self._key = hmac.digest(key, b"aegis mathprotocol 1", hashlib.sha256)
         self._boundary = boundary
         self._drawn: tuple[int, frozenset[int]] = -1, frozenset()
@@ -109,7 +110,7 @@ class ProtocolPolicy:
             return self.config.trap_primes
         period = period_of(now, honeypot)
         if self._drawn[0] != period:
-            moving = traps_of_period(period, self._key, honeypot, _UNUSED - self.served)
+            moving = traps_of_period(period, self._key, honeypot, self.free)
             self._drawn = period, self.config.trap_primes | moving
         return self._drawn[1]
 
@@ -220,7 +221,7 @@ class ProtocolRun:
 
     def _note_probes(self, request: Request | None, text: str) -> None:
         """Which primes without a task are tried: where traps belong (`HoneypotConfig.probed_primes`)."""
-        for prime in (_UNUSED - self._policy.served) & (probed_tasks(text) if request is None else {request.task}):
+        for prime in self._policy.free & (probed_tasks(text) if request is None else {request.task}):
             self._count(f"{PROBED_LABEL}{prime}")
 
     def _is_trap(self, request: Request | None, text: str, traps: frozenset[int]) -> bool:

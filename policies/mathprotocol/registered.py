@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.errors import refuse
-from policies.mathprotocol.codes import FIBONACCI, PRIMES, V21_TASKS, Kind
+from policies.mathprotocol.codes import FIBONACCI, FREE_PRIMES, Kind
 
 MAX_INSTRUCTION: Final = 4096
 """Characters."""
@@ -27,11 +27,10 @@ class RegisteredTask:
     """Whether code of a plugin in the sidecar answers, and the model is never asked."""
 
     def __post_init__(self) -> None:
-        free = sorted(PRIMES - V21_TASKS)
         is_line = len(self.instruction) <= MAX_INSTRUCTION and self.instruction.isprintable()
         refuse(
             (
-                (self.prime not in free, f"prime: expected a prime without a task: {free}"),
+                (self.prime not in FREE_PRIMES, f"prime: expected a prime without a task: {sorted(FREE_PRIMES)}"),
                 (not _NAME.fullmatch(self.name), "name: expected 1 to 63 letters, digits and blanks"),
                 (not self.params or not self.params <= FIBONACCI, f"params: expected some of {sorted(FIBONACCI)}"),
                 (self.code and bool(self.instruction), "instruction: is for the model, and code answers this task"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from observability import names
 from observability.metrics import Registry
 from policies.mathprotocol.codes import DEFAULT_TRAPS
-from policies.mathprotocol.manifest import ManifestError
+from policies.mathprotocol.manifest import ManifestError, PluginTask
 from policies.mathprotocol.resolver import ResolutionError, resolve
 from policies.model import Delegate
 from sidecar.plugins.host import PluginAction, PluginError, PluginEvent, PluginHost, load
@@ -72,10 +72,17 @@ def plugin_hosts(folders: Sequence[Path], registry: Registry) -> dict[int, Plugi
         }
         logger.log(level, "plugin action", extra=extra)
 
+    return {prime: host for prime, (host, task) in hosted_tasks(folders, told).items() if task.entry}
+
+
+def hosted_tasks(
+    folders: Sequence[Path], on_action: Callable[[PluginAction], None]
+) -> dict[int, tuple[PluginHost, PluginTask]]:
+    """Prime -> who has the task, and the task. Raises PluginsRefusedError; runs no code yet."""
     try:
         loaded = [load(folder.expanduser()) for folder in folders]
         resolution = resolve([plugin.manifest for plugin in loaded], DEFAULT_TRAPS)
     except (ManifestError, ResolutionError, OSError) as error:
         raise PluginsRefusedError(f"--plugins: {error}") from None
-    hosts = {plugin.manifest.name: PluginHost(plugin, told) for plugin in loaded}
-    return {prime: hosts[owner.name] for prime, (owner, task) in resolution.tasks.items() if task.entry}
+    hosts = {plugin.manifest.name: PluginHost(plugin, on_action) for plugin in loaded}
+    return {prime: (hosts[owner.name], task) for prime, (owner, task) in resolution.tasks.items()}
