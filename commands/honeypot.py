@@ -1,12 +1,12 @@
 """`aegis honeypot`: where traps are placed, and moving them at once."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from commands.policy.connection import Server, admin, server_options
+from commands.printed import print_json
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
@@ -50,7 +50,7 @@ def _show(answer: Any, *, as_json: bool) -> None:
     probes = dict(sorted(answer.probes.items(), key=lambda pair: (-pair[1], pair[0])))
     if as_json:
         shown = {"revision": answer.revision, "generation": answer.generation, "preferred": placed, "probes": probes}
-        click.echo(json.dumps(shown, indent=2))
+        print_json(shown)
         return
     click.echo(f"rotated {answer.generation} times; traps prefer {', '.join(map(str, placed)) or 'no prime'}")
     if not probes:

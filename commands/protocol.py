@@ -4,7 +4,6 @@ Every TEXT may be `@file` (its contents) or `-` (standard input). With --json ea
 Exit code 0: valid; 1: not valid; 2: wrong usage.
 """
 
-import json
 import re
 import sys
 import time
@@ -15,6 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from commands.printed import print_json
 from commands.protocol_plugins import plugins
 from commands.protocol_text import answer_parts, code_lists, kind_of, lesson_fields, lesson_on, parts_of, text_of
 from policies.mathprotocol.chain import Breakers, ChainRun, Failed, Finished, StageCache, Stopped
@@ -44,7 +44,7 @@ def validate(texts: tuple[str, ...], task: int | None, *, as_json: bool) -> None
     """Say whether each TEXT is valid, what is wrong with it and what would be right."""
     judged = [(text, lesson_on(text, task)) for text in texts]
     if as_json:
-        _print_json([{"text": text, **lesson_fields(lesson)} for text, lesson in judged])
+        print_json([{"text": text, **lesson_fields(lesson)} for text, lesson in judged])
     else:
         for text, lesson in judged:
             _print_lesson(text, lesson)
@@ -60,7 +60,7 @@ def explain(text: str, task: int | None, *, as_json: bool) -> None:
     parts = parts_of(text, task)
     lesson = lesson_on(text, task)
     if as_json:
-        _print_json({"text": text, **lesson_fields(lesson), "parts": parts})
+        print_json({"text": text, **lesson_fields(lesson), "parts": parts})
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
         for part in parts:
@@ -83,7 +83,7 @@ def simulate(text: str, *, as_json: bool) -> None:
     valid = request is not None and fault is None and is_valid_response(answer, kind_of(request.task))
     score = injection_scanner().score(request.context if request else text)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "text": text,
                 "answer": answer,
@@ -116,7 +116,7 @@ def compare(left: str, right: str, task: int | None, *, as_json: bool) -> None:
     ]
     equal = all(row["left"] == row["right"] for row in rows)
     if as_json:
-        _print_json({"equal": equal, "parts": rows})
+        print_json({"equal": equal, "parts": rows})
     else:
         table = Table("", "left", "right", box=None, pad_edge=False)
         for row in rows:
@@ -140,7 +140,7 @@ def benchmark(text: str, rounds: int, *, as_json: bool) -> None:
         "answer": _microseconds(lambda: is_valid_response(answer, kind), rounds),
     }
     if as_json:
-        _print_json({"characters": len(text), "rounds": rounds, "microseconds": figures})
+        print_json({"characters": len(text), "rounds": rounds, "microseconds": figures})
         return
     click.echo(f"{len(text)} characters, {rounds} rounds, CPU time")
     for name, cost in figures.items():
@@ -154,7 +154,7 @@ def list_codes(what: str, *, as_json: bool) -> None:
     """List the codes that have a name."""
     groups = {name: rows for name, rows in code_lists().items() if what in (name, "all")}
     if as_json:
-        _print_json(groups)
+        print_json(groups)
         return
     console = Console(highlight=False)
     for name, rows in groups.items():
@@ -174,7 +174,7 @@ def compose(text: str, *, plan_only: bool, as_json: bool) -> None:
         planned = plan(text)
     except CompositeError as error:
         if as_json:
-            _print_json({"valid": False, "code": int(error.code), "faults": [str(error)]})
+            print_json({"valid": False, "code": int(error.code), "faults": [str(error)]})
         else:
             click.echo(f"error {int(error.code)} ({ERROR_MEANINGS[error.code]}): {error}", err=True)
         sys.exit(1)
@@ -182,7 +182,7 @@ def compose(text: str, *, plan_only: bool, as_json: bool) -> None:
     if not plan_only:
         described |= _run(ChainRun(planned, StageCache(1 << 20), Breakers()))
     if as_json:
-        _print_json(described)
+        print_json(described)
         return
     click.echo(f"plan: {planned}" + (f"   left out as repeats: {described['dropped']}" if planned.dropped else ""))
     for given in described.get("given", []):
@@ -233,10 +233,6 @@ def _print_lesson(text: str, lesson: Lesson) -> None:
         click.echo(f"  - {fault}")
     if lesson.suggestion:
         click.echo(f"  try: {lesson.suggestion}")
-
-
-def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def _microseconds(work: Callable[[], object], rounds: int) -> float:

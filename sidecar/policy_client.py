@@ -103,7 +103,7 @@ class PolicyClient:
         self.tunnels = TunnelView()
         """Keys and peers of tunnels, in force together with `current`."""
         self.on_tunnels: Callable[[TunnelView, TunnelView], None] = _nobody_listens
-        """Called with the former and the present view when something of it changed; `directory.lost` says which tunnels
+        """Called with the former and the present view when something of it changed: tunnels that may not stand any more
         must be closed. On the event loop; must not block."""
         self.connected = False
         self._control_plane = control_plane

@@ -23,7 +23,7 @@ from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import NoTunnelToPeerError
 from transport.decisions import Decision, PeerMode, Reason, SecurityEvent, TunnelMode
 from transport.ech.config import EchKey, parse_config_list
-from transport.keyring import KeyState, NoiseStatic
+from transport.keyring import NoiseStatic
 from transport.noise.suite import StaticKey
 from transport.peers import SpiffeId
 from transport.quic.optional import datagrams
@@ -237,8 +237,8 @@ class SidecarTunnels:
     def _made_reception(self, view: TunnelView) -> Reception:
         keys = view.keys
         ring = keys.ech if keys is not None and not self._is_not_for(view) else None
-        ours = sorted(ring.keys, key=lambda key: key.state is not KeyState.ACTIVE) if ring is not None else []
-        tls = self._tls(tuple(key.key for key in ours if self.can_prove(key.key.config.public_name)))
+        ours = ring.accepted if ring is not None else ()
+        tls = self._tls(tuple(key for key in ours if self.can_prove(key.config.public_name)))
         statics = keys.statics if keys is not None else ()
         return Reception(tls, tuple(map(_static, statics)), _admission(view))
 

@@ -2,14 +2,13 @@
 
     ANNOUNCED ──all servers have it──► ACTIVE ──another became active──► RETIRING ──old enough──► gone
 
-Servers hold all three, so that no client meets a server without its key; clients use ACTIVE only; `retry_configs` name
+Servers hold all three, so that no client meets a server without its key; clients use ACTIVE only, and are told of
 ACTIVE only. Values: nothing changes in place, a rotation makes another ring.
 
 A private key is an immutable `bytes` of the Python heap and a key object of OpenSSL while it is used. Neither can be
 wiped from here (docs/tunnels.md says what is claimed); `repr` never shows one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -83,18 +82,15 @@ class EchKeyRing:
 
     keys: tuple[RingKey, ...]
     """In the order of their making, oldest first."""
-    _by_id: Mapping[int, RingKey] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_id = {key.config_id: key for key in self.keys}
-        if len(by_id) != len(self.keys):
+        if len({key.config_id for key in self.keys}) != len(self.keys):
             raise KeyRingError("two ECH keys have one config_id")
         counts = {state: sum(key.state is state for key in self.keys) for state in KeyState}
         if counts[KeyState.ACTIVE] != 1:
             raise KeyRingError(f"{counts[KeyState.ACTIVE]} ECH keys are active; one has to be")
         if counts[KeyState.ANNOUNCED] > 1 or counts[KeyState.RETIRING] > MAX_RETIRING:
             raise KeyRingError(f"at most one ECH key is announced and {MAX_RETIRING} are retiring")
-        object.__setattr__(self, "_by_id", by_id)
 
     @property
     def active(self) -> RingKey:
@@ -106,19 +102,17 @@ class EchKeyRing:
         """The one that servers are being given."""
         return next((key for key in self.keys if key.state is KeyState.ANNOUNCED), None)
 
-    def accepting(self, config_id: int) -> RingKey | None:
-        """The key that a server tries for this config_id, in whatever state. There is no trial decryption."""
-        return self._by_id.get(config_id)
+    @property
+    def accepted(self) -> tuple[EchKey, ...]:
+        """What a server opens hellos with, whatever the state: the active one first, which is what it tells a client
+        whose key it does not have (`retry_configs`)."""
+        ours = sorted(self.keys, key=lambda key: key.state is not KeyState.ACTIVE)
+        return tuple(each.key for each in ours)
 
     @property
     def client_configs(self) -> bytes:
         """The ECHConfigList for clients: the active one."""
         return encode_config_list([self.active.key.config])
-
-    @property
-    def retry_configs(self) -> bytes:
-        """What a server tells a client whose key it does not have: the active one, and nothing else."""
-        return self.client_configs
 
     # --- the moves of a rotation ---
 

@@ -143,11 +143,6 @@ class PeerDirectory:
                 return peer
         return None
 
-    def lost(self, before: "PeerDirectory") -> frozenset[bytes]:
-        """Statics that were good in `before` and are not any more: tunnels that were made with them must be closed."""
-        good = {key for key in self._owners if key not in self.revoked}
-        return frozenset(key for key in before._owners if key not in before.revoked and key not in good)
-
 
 def fingerprint(key: bytes) -> str:
     """A short public name of a public key for people and logs: base64url of the first 12 bytes of SHA-256."""

@@ -1,6 +1,5 @@
 """The subcommands of `aegis policy`."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from commands.cache import share_compiled_expressions
 from commands.policy.connection import Server, admin, server_options
+from commands.printed import print_json
 from sidecar.policy_file import MAX_FILE, UnreadableSourceError, read_sources
 
 FINDINGS: Final = 1
@@ -52,7 +52,7 @@ def validate(paths: Sequence[Path], as_json: bool) -> None:
     except PolicyError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        _print_json({"documents": len(documents), "findings": []})
+        print_json({"documents": len(documents), "findings": []})
     else:
         click.echo(f"{len(documents)} document{'s' if len(documents) != 1 else ''}: no findings")
 
@@ -132,7 +132,7 @@ def status(every_resource: bool, server: str, identity: Path, as_json: bool) -> 
     with admin(Server(server, identity)) as stub:
         answer = stub.Status(pb.StatusRequest(every_resource=every_resource))
     if as_json:
-        _print_json(view.as_json(answer))
+        print_json(view.as_json(answer))
     else:
         view.show_status(_console(), answer, every_resource=every_resource)
     if any(each.rejected_version for node in answer.nodes for each in node.resources):
@@ -153,7 +153,7 @@ def list_documents(revision: int | None, as_yaml: bool, server: str, identity: P
     with admin(Server(server, identity)) as stub:
         answer = stub.List(pb.ListRequest(revision=revision or 0))
     if as_json:
-        _print_json(view.as_json(answer))
+        print_json(view.as_json(answer))
     elif as_yaml:
         click.echo("---\n".join(document.text for document in answer.documents), nl=False)
     else:
@@ -173,7 +173,7 @@ def history(limit: int, server: str, identity: Path, as_json: bool) -> None:
     with admin(Server(server, identity)) as stub:
         answer = stub.History(pb.HistoryRequest(limit=limit))
     if as_json:
-        _print_json(view.as_json(answer))
+        print_json(view.as_json(answer))
     else:
         view.show_history(_console(), answer)
 
@@ -183,7 +183,7 @@ def schema() -> None:
     """Print the JSON schema of policy documents, for editors and other tools."""
     from policies.spec_models import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 def _sources(paths: Sequence[Path]) -> dict[str, str]:
@@ -210,7 +210,7 @@ def _show_answer(answer: Any, sources: dict[str, str], *, as_json: bool, done: s
     if answer.findings:
         _refuse([view.finding_of(each) for each in answer.findings], sources, as_json=as_json)
     if as_json:
-        _print_json(view.as_json(answer))
+        print_json(view.as_json(answer))
         return
     console = _console()
     show = view.show_differences if lines else view.show_changes
@@ -225,7 +225,7 @@ def _refuse(findings: Sequence[Any], sources: dict[str, str], *, as_json: bool) 
     from commands.policy import view
 
     if as_json:
-        _print_json({"findings": [asdict(finding) for finding in findings]})
+        print_json({"findings": [asdict(finding) for finding in findings]})
     else:
         view.show_findings(_console(stderr=True), findings, sources)
     sys.exit(FINDINGS)
@@ -237,7 +237,3 @@ def _console(*, stderr: bool = False) -> Any:
     # Not a terminal: no colours, and no line is broken or cut to some width.
     console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=200)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

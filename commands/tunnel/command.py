@@ -1,6 +1,5 @@
 """The subcommands of `aegis tunnel`. No private key is ever printed."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 import click
 
 from commands.policy.connection import Server, admin, server_options
+from commands.printed import print_json
 
 NOT_WELL: Final = 1
 """Exit status."""
@@ -43,7 +43,7 @@ def keygen(directory: Path, public_name: str | None, max_name_length: int, as_js
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     if as_json:
-        _print_json(made.public())
+        print_json(made.public())
         return
     for name, value in made.public().items():
         click.echo(f"{name}: {value}")
@@ -138,7 +138,7 @@ def status(address: str, as_json: bool) -> None:
     except StatusError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        _print_json(page)
+        print_json(page)
     else:
         show_status(page)
 
@@ -171,7 +171,7 @@ def probe(as_json: bool, **options: Any) -> None:
     except ProbeError as error:
         raise click.UsageError(str(error)) from None
     if as_json:
-        _print_json([result.shown() for result in results])
+        print_json([result.shown() for result in results])
     else:
         show_probe(results)
     if not results[-1].succeeded:
@@ -206,12 +206,8 @@ def _show(answer: Any, *, as_json: bool) -> None:
     if as_json:
         from commands.policy.view import as_json as dictionary
 
-        _print_json(dictionary(answer))
+        print_json(dictionary(answer))
         return
     from commands.tunnel.view import show_keys
 
     show_keys(answer)
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))

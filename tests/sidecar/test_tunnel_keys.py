@@ -123,7 +123,6 @@ def test_a_workload_that_shares_a_static_is_nobody() -> None:
 def test_a_revoked_static_is_lost() -> None:
     keys = mesh_keys()
     sidecar = fed(keys, LLM)
-    before = sidecar.tunnels().directory
     former = keys.workloads[BOT].current.public
 
     after_revocation = state.revoke(keys, BOT, 3000.0, os.urandom)
@@ -131,7 +130,7 @@ def test_a_revoked_static_is_lost() -> None:
         sidecar.apply(delta, NOW)
 
     after = sidecar.tunnels().directory
-    assert {former} == after.lost(before)
+    assert after.revoked == {former}
     assert after.owner_of(former) is None
     assert after.owner_of(after_revocation.workloads[BOT].current.public) == BOT
 

@@ -27,17 +27,19 @@ def free_id(ring: EchKeyRing) -> int:
 def test_clients_are_told_of_the_active_key_only() -> None:
     ring = EchKeyRing.begin(key(1)).announce(key(2))
 
-    assert encode_config_list([key(1).key.config]) == ring.client_configs == ring.retry_configs
+    assert encode_config_list([key(1).key.config]) == ring.client_configs
+    assert key(1).key.config == ring.accepted[0].config  # the first is what a server gives as retry_configs
     assert ring.active.config_id == 1
 
 
 def test_servers_accept_announced_active_and_retiring_keys() -> None:
     ring = EchKeyRing.begin(key(1)).announce(key(2)).activate(1.0).announce(key(3))
 
-    held = {ring.accepting(config_id) for config_id in (1, 2, 3)}
+    held = {each.config.config_id for each in ring.accepted}
 
-    assert {KeyState.RETIRING, KeyState.ACTIVE, KeyState.ANNOUNCED} == {each.state for each in held if each}
-    assert ring.accepting(4) is None
+    assert {each.state for each in ring.keys} == {KeyState.RETIRING, KeyState.ACTIVE, KeyState.ANNOUNCED}
+    assert held == {1, 2, 3}
+    assert ring.accepted[0].config.config_id == 2
 
 
 def test_the_current_one_and_two_old_ones_are_kept() -> None:
@@ -68,7 +70,8 @@ def test_no_ring_without_one_active_key_or_with_a_config_id_twice(keys: list[Rin
         assert duplicate or crowded or states.count(KeyState.ACTIVE) != 1
         return
     assert KeyState.ACTIVE is ring.active.state
-    assert all(ring.accepting(each.config_id) == each for each in keys)
+    assert {each.config.config_id for each in ring.accepted} == {each.config_id for each in keys}
+    assert ring.accepted[0] == ring.active.key
 
 
 class Rotating(RuleBasedStateMachine):
@@ -105,7 +108,7 @@ class Rotating(RuleBasedStateMachine):
             return
         self.ring = self.ring.activate(self.now)
         assert announced.config_id == self.ring.active.config_id
-        former = self.ring.accepting(active.config_id)
+        former = next((each for each in self.ring.keys if each.config_id == active.config_id), None)
         assert former == replace(active, state=KeyState.RETIRING, since=self.now), (
             "servers lost the key of a moment ago"
         )

@@ -80,27 +80,7 @@ def test_a_revoked_static_is_nobodys_and_is_not_tried() -> None:
     assert (before.owner_of(KEYS[0]), after.owner_of(KEYS[0])) == (B, None)
     assert (KEYS[0], KEYS[1]) == before.responder_statics(peer())
     assert (KEYS[1],) == after.responder_statics(peer())
-    assert {KEYS[0]} == after.lost(before)
 
 
 def test_a_peer_without_registered_static_cannot_be_reached() -> None:
     assert PeerDirectory({"llm": peer()}).responder_statics(peer()) == ()
-
-
-@given(
-    st.dictionaries(st.sampled_from([A, B, C]), st.lists(st.sampled_from(KEYS), min_size=1, max_size=2, unique=True)),
-    st.frozensets(st.sampled_from(KEYS)),
-    st.frozensets(st.sampled_from(KEYS)),
-)
-def test_what_is_lost_is_exactly_what_was_good_and_is_not(
-    owned: dict[SpiffeId, list[bytes]], revoked_before: frozenset[bytes], revoked_after: frozenset[bytes]
-) -> None:
-    flat = [key for keys in owned.values() for key in keys]
-    if len(set(flat)) != len(flat):
-        return
-    statics = {owner: Statics(*keys) for owner, keys in owned.items()}
-    before, after = PeerDirectory({}, statics, revoked_before), PeerDirectory({}, {}, revoked_after)
-    same = PeerDirectory({}, statics, revoked_after)
-
-    assert {key for key in flat if before.owner_of(key)} == after.lost(before)
-    assert {key for key in flat if before.owner_of(key) and not same.owner_of(key)} == same.lost(before)

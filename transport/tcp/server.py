@@ -7,8 +7,7 @@ one address and of all, and the time one may take. Revocation is live: `revoke` 
 import asyncio
 import contextlib
 import os
-import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -125,19 +124,6 @@ class TunnelServer:
         )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
-
-    async def listen_on(self, listener: socket.socket) -> None:
-        """Take connections of a socket that listens already."""
-        server = await asyncio.get_running_loop().create_server(self._accept, sock=listener, backlog=BACKLOG)
-        self._servers.append(server)
-
-    def revoke(self, statics: Collection[bytes]) -> int:
-        """Close every tunnel of one of these static keys, now; how many there were."""
-        hit = [link for link in self._tunnels if link.standing.established.peer_static in statics]
-        for link in hit:
-            self._guard.observed(SecurityEvent.REVOKED_STATIC, link.source, link.loop.time())
-            link.revoke()
-        return len(hit)
 
     def review(self, may_stay: Callable[[Established], bool]) -> int:
         """Close every tunnel that may not stand any more, now; how many there were."""

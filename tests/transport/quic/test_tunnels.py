@@ -140,7 +140,7 @@ async def test_revoked_peer_loses_its_streams() -> None:
         stream.transport.write(b"ping")
         await stream.until(lambda found: found.data == b"ping")
 
-        assert it.server.revoke([mesh.alice.public]) == 1
+        assert it.server.review(lambda tunnel: tunnel.peer_static != mesh.alice.public) == 1
         await stream.until(lambda found: found.is_lost)
 
         assert stream.error is not None
