@@ -82,9 +82,10 @@ class GenericStream:
 
     def read(self, event: Mapping[str, Json], _lanes: Lanes) -> Texts:
         """Every string of one event."""
-        found = _texts(event, self._strings)
-        self._strings += len(found)
-        return Texts(wholes=found)
+        texts = Texts()
+        texts.wholes = _texts(event, self._strings)
+        self._strings += len(texts.wholes)
+        return texts
 
     def extra_event(self, _lane: Lane, _text: str, _number: int) -> bytes:
         """Nothing: whole strings leave nothing behind."""
@@ -96,7 +97,9 @@ class GenericBody:
 
     def read(self, body: Mapping[str, Json]) -> Texts:
         """Every string."""
-        return Texts(wholes=_texts(body, 0))
+        texts = Texts()
+        texts.wholes = _texts(body, 0)
+        return texts
 
 
 def _collect(body: Mapping[str, Json], leaves: Leaves) -> None:

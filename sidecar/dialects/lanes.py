@@ -57,7 +57,7 @@ class Lane:
         if not last and _is_high(piece[-1]):
             self._half = piece[-1]
             piece = piece[:-1]
-        return piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return _joined(piece)
 
 
 class Lanes:
@@ -86,13 +86,21 @@ class Lanes:
         """What the client may have of a channel that is one text. Only if `counted`, the lane and its `offsets` are
         kept, and the text goes through word by word to make them as fine as can be."""
         if not counted:
-            return Lane(channel, self._restore).release(text, last=True)
+            released = self._restore(channel, _joined(text) if text and _is_high(text[-1]) else text, True)
+            if isinstance(released, Deny):
+                raise AnswerRefusedError(released)
+            return released
         lane = self.lane(channel)
         return "".join([lane.release(word) for word in _WORD.findall(text)]) + lane.release("", last=True)
 
     def open(self) -> Iterator[Lane]:
         """The lanes that have begun and not ended, in order of their beginning."""
         return (lane for lane in self._lanes.values() if not lane.ended)
+
+
+def _joined(text: str) -> str:
+    """`text` with each two halves of a surrogate pair as the character that they are."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _is_high(char: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from policies.model import FORWARD_UNCHANGED, Forward, Path, Segment, UnreadablePart
-from sidecar.codecs.json_replace import with_strings
+from sidecar.codecs.json_replace import rewritten
 from sidecar.codecs.json_splice import Replacement, replacements, splice
 from sidecar.codecs.json_strict import Json, JsonError, read_json
 from sidecar.dialects.cited import CitedDocuments
@@ -54,8 +54,7 @@ class JsonPrompt:
             return self.body
         if verdict.system_prompt:
             return splice(self.body, self._place(self.body, self._tree, verdict))
-        spliced = with_strings(self.body, self._tree, verdict.edits)
-        return splice(self.body, replacements(self.body, verdict.edits)) if spliced is None else spliced
+        return rewritten(self.body, self._tree, verdict.edits)
 
     def cited(self, verdict: Forward) -> CitedDocuments | None:
         """What an answer needs to cite this prompt as the application sent it; None if nothing citable changed."""

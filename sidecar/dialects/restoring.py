@@ -6,10 +6,10 @@ Only the changed strings are rewritten. A piece that arrived cannot be taken bac
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from policies.model import Channel, Path
+from sidecar.codecs.json_replace import rewritten
 from sidecar.codecs.json_splice import locate, replacements, splice, value_end, written
 from sidecar.codecs.json_strict import Json, JsonError, read_json_with_lone_surrogates
 from sidecar.codecs.sse import Data, EventTooLargeError, Splitter, event_data, with_data
@@ -26,30 +26,35 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 _MAX_TEMPLATES: Final = 8
 """Shapes of events remembered at a time: choices and parallel tool calls interleave."""
 
+_NONE: Final[frozenset[Channel]] = frozenset()
+
 _TRIAL_TEMPLATES: Final = 16
 """Shapes that are learnt before it must pay: a server that puts a counter into every event would cost us dearly."""
 
 
-@dataclass(slots=True)
 class Texts:
     """What one event (or body) holds for the policies."""
 
-    pieces: list[tuple[Path, Lane, str]] = field(default_factory=list)
-    """Text that continues a channel."""
-    wholes: list[tuple[Path, Channel, str]] = field(default_factory=list)
-    """Text that comes in one piece and is a channel of its own."""
-    ends: list[int] = field(default_factory=list)
-    """Positions whose channels all end with this event."""
-    ends_all: bool = False
-    """Every channel ends with this event."""
-    ended: list[Lane] = field(default_factory=list)
-    """Channels that end with this event while others of their position may go on."""
-    number: int | None = None
-    """The `sequence_number` of this event, if its dialect counts events: extra ones push it up."""
-    offsets: list[tuple[Path, Channel, int, bool]] = field(default_factory=list)
-    """Numbers that count characters of a channel's text, and whether they are the end of a range."""
-    quotes: list[Quote] = field(default_factory=list)
-    """Citations that count characters of a document of the prompt; their text is one of the `wholes`."""
+    # No dataclass: one with lists of its own for each costs three times as much, and there is one for every event.
+    __slots__ = ("ended", "ends", "ends_all", "number", "offsets", "pieces", "quotes", "wholes")
+
+    def __init__(self, *, number: int | None = None, ends_all: bool = False) -> None:
+        self.pieces: list[tuple[Path, Lane, str]] = []
+        """Text that continues a channel."""
+        self.wholes: list[tuple[Path, Channel, str]] = []
+        """Text that comes in one piece and is a channel of its own."""
+        self.ends: list[int] = []
+        """Positions whose channels all end with this event."""
+        self.ends_all = ends_all
+        """Every channel ends with this event."""
+        self.ended: list[Lane] = []
+        """Channels that end with this event while others of their position may go on."""
+        self.number = number
+        """The `sequence_number` of this event, if its dialect counts events: extra ones push it up."""
+        self.offsets: list[tuple[Path, Channel, int, bool]] = []
+        """Numbers that count characters of a channel's text, and whether they are the end of a range."""
+        self.quotes: list[Quote] = []
+        """Citations that count characters of a document of the prompt; their text is one of the `wholes`."""
 
     @property
     def is_one_delta(self) -> bool:
@@ -218,7 +223,8 @@ class RestoringStream:
             if self._extras:
                 edits["sequence_number",] = number + self._extras
         _shift(texts, self._lanes, edits)
-        _place(texts, self._cited, edits)
+        if self._cited is not None:
+            _place(texts, self._cited, edits)
         return edits
 
     def _flushed(self, lanes: Iterable[Lane], number: int) -> list[bytes]:
@@ -298,20 +304,23 @@ class RestoringBody:
             raise MalformedAnswerError(f"answer is not acceptable JSON: {error}") from None
         if not isinstance(tree, dict):
             raise MalformedAnswerError("expected a JSON object as answer")
-        lanes = Lanes(self._restore)
         edits: dict[Path, str | int] = {}
         texts = self._shape.read(tree)
-        if len({channel for _, channel, _ in texts.wholes}) != len(texts.wholes):
+        wholes = texts.wholes
+        if len(wholes) > 1 and len({channel for _, channel, _ in wholes}) != len(wholes):
             raise MalformedAnswerError("two texts claim to be the same one")
-        counted = {channel for _, channel, _, _ in texts.offsets}
-        for path, channel, text in texts.wholes:
-            released = lanes.whole(channel, text, counted=channel in counted)
+        lanes = Lanes(self._restore)
+        counted = {channel for _, channel, _, _ in texts.offsets} if texts.offsets else _NONE
+        for path, channel, text in wholes:
+            released = lanes.whole(channel, text, counted=bool(counted) and channel in counted)
             if released != text:
                 edits[path] = released
-        _shift(texts, lanes, edits)
-        _place(texts, self._cited, edits)
+        if counted:
+            _shift(texts, lanes, edits)
+        if self._cited is not None:
+            _place(texts, self._cited, edits)
         self.observed.finished = True
-        return _edited(body, edits) if edits else body
+        return rewritten(body, tree, edits) if edits else body
 
     def break_off(self, _code: str, _message: str) -> bytes:
         """Nothing was released and nothing can be said inside a JSON body."""
@@ -337,10 +346,8 @@ def _shift(texts: Texts, lanes: Lanes, edits: dict[Path, str | int]) -> None:
             edits[path] = moved
 
 
-def _place(texts: Texts, cited: CitedDocuments | None, edits: dict[Path, str | int]) -> None:
+def _place(texts: Texts, cited: CitedDocuments, edits: dict[Path, str | int]) -> None:
     """Let citations count characters of the documents that the application knows."""
-    if cited is None:
-        return
     for quote in texts.quotes:
         placed = cited.place(quote, str(edits.get(quote.text_path, quote.text)))
         if placed is not None:
