@@ -15,6 +15,7 @@ from policies.airlock.rehydrate import Restorer, restores
 from policies.airlock.scan import Scanner
 from policies.airlock.surface import surfaces
 from policies.airlock.tokens import Conversation, Tenant, Vault
+from policies.airlock.whole import restored
 from policies.errors import CapExceededError
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -211,10 +212,15 @@ class AirlockRun:
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 no clock
         """What may be released of `channel`, with values in place of tokens."""
-        if self._vault is None:
+        vault = self._vault
+        if vault is None:
             return piece
+        if last and not self._channels:
+            whole = self._whole(channel, piece, vault)
+            if whole is not None:
+                return whole
         if channel is not self._channel:
-            self._open(channel, self._vault)
+            self._open(channel, vault)
         restorer = self._restorer
         if last:
             del self._channels[channel]  # an answer may hold a million strings, each a channel of its own
@@ -222,9 +228,24 @@ class AirlockRun:
         if restorer is None:
             return piece
         released = restorer.feed(piece, last=last)
-        if last and restorer.unissued:
-            self._findings[_UNISSUED] = self._findings.get(_UNISSUED, 0) + restorer.unissued
+        if last:
+            self._count_unissued(restorer.unissued)
         return released
+
+    def _whole(self, channel: Channel, text: str, vault: Vault) -> str | None:
+        """What becomes of a text that came whole; None: a restorer must look at it."""
+        rules = self._policy.config.restoration
+        if not restores(channel, rules):
+            return text
+        whole = restored(text, channel.kind, vault, rules)
+        if whole is None:
+            return None
+        self._count_unissued(whole.unissued)
+        return whole.text
+
+    def _count_unissued(self, count: int) -> None:
+        if count:
+            self._findings[_UNISSUED] = self._findings.get(_UNISSUED, 0) + count
 
     def _open(self, channel: Channel, vault: Vault) -> None:
         """Make `channel` the current one: to look it up by its value costs as much as to restore most pieces."""

@@ -15,12 +15,12 @@ from policies.airlock.surface import LONGEST, NAMES, WRITTEN, Surface, begun, is
 from policies.airlock.tokens import Vault
 from policies.model import Channel, ChannelKind
 
-_PLAIN_TEXT: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
+PLAIN_TEXT: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
 
 
 def restores(channel: Channel, restoration: Restoration) -> bool:
     """Whether values come back in this channel at all."""
-    if channel.kind in _PLAIN_TEXT:
+    if channel.kind in PLAIN_TEXT:
         return True
     if channel.kind is ChannelKind.REASONING:
         return restoration.reasoning
@@ -48,7 +48,7 @@ class Restorer:
         self._context: Plain | LinkContext | JsonContext
         if channel.kind is ChannelKind.TOOL_ARGUMENTS:
             self._context = JsonContext(any(map(needs_escape, vault.values())))
-        elif channel.kind in _PLAIN_TEXT and not restoration.links:
+        elif channel.kind in PLAIN_TEXT and not restoration.links:
             self._context = LinkContext()
         else:
             self._context = Plain()
@@ -234,7 +234,7 @@ class LinkContext:
         """Whether no address goes on into `text`, which comes next, and none begins there."""
         if self._ends is not None:
             return False
-        return not self._may_start(self._pending + text)
+        return not self.may_start(self._pending + text)
 
     def pass_over(self, text: str) -> None:
         """`text` was released."""
@@ -248,13 +248,13 @@ class LinkContext:
         return value if self._ends is None else None
 
     @staticmethod
-    def _may_start(text: str) -> bool:
-        """Cheaper than looking for a start; there is none nine times in ten."""
+    def may_start(text: str) -> bool:
+        """Whether an address may begin in `text`. Cheaper than looking for one; there is none nine times in ten."""
         return "\\" in text or ("(" in text and "](" in text) or ("/" in text and "//" in text)
 
     def _advance(self) -> None:
         text = self._pending
-        if self._ends is None and not self._may_start(text):
+        if self._ends is None and not self.may_start(text):
             self._pending = text[-self._REACH :]
             return
         position = 0

@@ -212,7 +212,7 @@ def is_inert(piece: str, tags: Collection[str]) -> bool:
     if not piece.isascii() and not _FOLDED.isdisjoint(piece):
         return False
     if len(piece) >= _SHORTEST:
-        if _holds_a_tag(piece, tags):
+        if holds_a_tag(piece, tags):
             return False
         piece = piece[-LONGEST:]
     before = piece.rstrip(_ALNUM)
@@ -251,7 +251,8 @@ def _ends_in_a_part(text: str) -> bool:
     return text[len(before) :].upper() in _PARTS or before[-1:] == "\\"  # \u003cSSN: letters stand before the name
 
 
-def _holds_a_tag(text: str, tags: Collection[str]) -> bool:
+def holds_a_tag(text: str, tags: Collection[str]) -> bool:
+    """Whether any of `tags` may stand in `text`, in any case: all surfaces are found, and few other words."""
     if len(tags) > _FEW:
         return any(word.upper() in tags for word in _WORD.findall(text))
     folded = text.upper()
