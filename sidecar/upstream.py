@@ -129,11 +129,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def has_accepted_nothing(self) -> bool:
-        """Whether the peer's kernel has acknowledged no byte of the current request.
+        """Whether no byte of the current request can have reached the peer.
 
-        Then nobody can have acted upon it and it may be sent again elsewhere, POST or not: the peer had closed the
-        idle connection before the request reached it. False where the kernel does not say.
+        Then nobody can have acted upon it and it may be sent again elsewhere, POST or not. On a connection of its own:
+        the peer's kernel has acknowledged none, because the peer had closed the idle connection before; False where the
+        kernel does not say. On a stream of a tunnel that was lost: no socket was given any, or the peer itself said
+        that it served nothing of the stream. What a socket took may have arrived although no answer came.
         """
+        if self._shares_socket and self._transport is not None:
+            is_unsent = 0 < self._written <= int(self._transport.get_extra_info("unsent"))
+            return is_unsent or bool(self._transport.get_extra_info("unserved"))
         return self.reused and 0 <= self._accepted == self._bytes_acked()
 
     # --- called by the event loop ---

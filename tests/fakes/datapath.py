@@ -21,6 +21,7 @@ from sidecar.plugins.host import PluginHost
 from sidecar.plugins.tasks import PluginTasks
 from sidecar.ports import AuditEntry
 from sidecar.services import Limits, Services
+from sidecar.upstream_pool import TunnelDialler
 from sidecar.upstream_pools import UpstreamPools
 
 
@@ -157,6 +158,7 @@ async def running_datapath(
     connections: ConnectionLimits | None = None,
     max_upstream_connections: int = 1000,
     plugins: Mapping[int, PluginHost] | None = None,
+    tunnels: TunnelDialler | None = None,
 ) -> AsyncIterator[DataPath]:
     """A listener on a free loopback port of this event loop, with everything behind it."""
     loop = asyncio.get_running_loop()
@@ -165,7 +167,7 @@ async def running_datapath(
     inspector = Inspector(loop)
     deadlines = Deadlines(loop.time)
     async with asyncio.TaskGroup() as tasks:
-        pools = UpstreamPools(tasks, deadlines, telemetry, max_connections=max_upstream_connections)
+        pools = UpstreamPools(tasks, deadlines, telemetry, max_connections=max_upstream_connections, tunnels=tunnels)
         tasks_of_plugins = PluginTasks(plugins or {}, tasks)
         services = Services(
             snapshots=snapshots,

@@ -108,6 +108,8 @@ class Attempts:
         """Of the peer: authentication and rejections, which no other endpoint would cure."""
         self._breakers: dict[Endpoint, Breaker] = {}
         self._waiting: dict[Link, asyncio.Future[Link]] = {}
+        self._endpoints: dict[Link, Endpoint] = {}
+        """Where each link that is not over goes to."""
 
     async def dial(self, mesh: Mesh) -> Link:
         """A tunnel that stands; raises NoTunnelError. At most MAX_TRIES attempts in a mode, each of five seconds."""
@@ -174,6 +176,7 @@ class Attempts:
         link = Link(dialling, self, loop, deadline=ATTEMPT_WITHIN, times=self._times, limits=self._limits)
         waiting: asyncio.Future[Link] = loop.create_future()
         self._waiting[link] = waiting
+        self._endpoints[link] = endpoint
         try:
             async with asyncio.timeout(ATTEMPT_WITHIN):
                 if datagrams is None:
@@ -249,8 +252,15 @@ class Attempts:
         """And the peer admitted us."""
         self._breaker.succeeded()
 
+    def doubted(self, link: Link) -> None:
+        """Nobody answers: the next tunnel goes to another endpoint, if there is one, in the mode that policy says."""
+        endpoint, now = self._endpoints[link], link.loop.time()
+        self._handshakes.observe_failure(endpoint, now)
+        self._breaker_of(endpoint).failed(Counts.TRANSPORT, now)
+
     def failed(self, link: Link, error: TunnelError) -> None:
         """It does not."""
+        self._endpoints.pop(link, None)
         failure = _as_handshake_error(error)
         self._meter.handshake(Role.DIALLER, failure.outcome.name.lower(), link.loop.time() - link.opened_at)
         waiting = self._waiting.get(link)
@@ -259,6 +269,7 @@ class Attempts:
 
     def ended(self, link: Link, error: TunnelLostError) -> None:
         """It does not stand any more."""
+        self._endpoints.pop(link, None)
         self._meter.ended(Role.DIALLER, error.end)
         if error.end is End.NOT_ADMITTED:
             self._breaker.failed(Counts.AUTHENTICATION, link.loop.time())

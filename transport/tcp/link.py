@@ -23,6 +23,9 @@ from transport.tunnel.session import Session, Times
 
 WRITE_HIGH: Final = 128 * 1024
 """Bytes that the socket's buffer in this process may hold before streams have to wait."""
+LATE: Final = 1.0
+"""Seconds by which a timer may be late. One that is later tells of us (a stopped process, a paused machine), not of the
+peer, whose answer may lie in the socket."""
 LINGER: Final = 5.0
 """Seconds for the last bytes of a closed tunnel to a peer who does not read."""
 
@@ -46,6 +49,9 @@ class Watcher(Protocol):
 
     def confirmed(self, link: "Link") -> None:
         """The peer was heard under the new keys: it admitted us."""
+
+    def doubted(self, link: "Link") -> None:
+        """A PING is without an answer for longer than it should be. Once, or again after the peer was heard."""
 
     def failed(self, link: "Link", error: TunnelError) -> None:
         """No tunnel came to be."""
@@ -86,6 +92,9 @@ class Link(asyncio.BufferedProtocol):
         self._serve = serve
         self._admit = admit
         self._is_confirmed = False
+        self._is_doubted = False
+        self._look_at = 0.0
+        """When the timer of a tunnel that stands is due."""
         self._times = times or Times()
         self._limits = limits
         self._deadline = deadline
@@ -119,8 +128,9 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether another stream can be opened."""
-        return self.session is not None and self._error is None and self.session.mux.has_room
+        """Whether another stream can be opened, and would probably be heard."""
+        session = self.session
+        return session is not None and self._error is None and session.mux.has_room and not session.is_doubtful
 
     @property
     def is_over(self) -> bool:
@@ -137,6 +147,8 @@ class Link(asyncio.BufferedProtocol):
         number = self.standing.mux.open(headers)
         transport = self._streams[number] = StreamTransport(self, number, headers)
         transport.begin(protocol)
+        if self.load == 1:  # nobody waited until now: look whether the peer is there, with the first bytes
+            self._look_after(0.0)
         self.flush_soon()
         return transport
 
@@ -182,7 +194,7 @@ class Link(asyncio.BufferedProtocol):
                 case "tunnel":
                     return established.mode
                 case "leaving":
-                    return self.session.mux.is_leaving
+                    return self.session.mux.is_leaving or self.session.is_doubtful
                 case _:
                     pass
         return default if self._socket is None else self._socket.get_extra_info(name, default)
@@ -298,8 +310,7 @@ class Link(asyncio.BufferedProtocol):
             times=self._times,
             limits=self._limits,
         )
-        self._stop_timer()
-        self._timer = self.loop.call_later(self._times.look_every, self._tick)
+        self._look_after(self.session.look_every)
         self._watcher.established(self)
 
     def _confirm(self, session: Session) -> None:
@@ -324,13 +335,23 @@ class Link(asyncio.BufferedProtocol):
         if self.session.is_over:
             self.close()
 
+    def _look_after(self, seconds: float) -> None:
+        self._stop_timer()
+        self._look_at = self.loop.time() + seconds
+        self._timer = self.loop.call_later(seconds, self._tick)
+
     def _tick(self) -> None:
+        session, now = self.standing, self.loop.time()
         try:
-            self.standing.tick(self.loop.time())
+            if now - self._look_at < LATE:
+                session.tick(now)
         except TunnelLostError as error:
             self._finish(error, silently=error.end is End.SILENT)
             return
-        self._timer = self.loop.call_later(self._times.look_every, self._tick)
+        if session.is_doubtful and not self._is_doubted:
+            self._watcher.doubted(self)
+        self._is_doubted = session.is_doubtful
+        self._look_after(session.look_every)
         self._flush()
 
     def _is_late(self) -> None:
@@ -351,7 +372,7 @@ class Link(asyncio.BufferedProtocol):
                 connection.close()
                 self.loop.call_later(LINGER, connection.abort)
         for stream in list(self._streams.values()):
-            stream.lost(error)
+            stream.lost(error, unsent=0 if self.session is None else self.session.mux.queued(stream.number))
         if self.session is None:
             self._watcher.failed(self, error)
         else:

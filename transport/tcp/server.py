@@ -218,6 +218,9 @@ class TunnelServer:
     def confirmed(self, link: Link) -> None:
         """It is, from the beginning."""
 
+    def doubted(self, link: Link) -> None:
+        """It opens the streams, so it looks for another way."""
+
     def failed(self, link: Link, error: TunnelError) -> None:
         """A peer was not, or went."""
         self._handshaking.discard(link)

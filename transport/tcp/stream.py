@@ -6,8 +6,9 @@
     abort                            RESET: the peer learns at once that nobody waits
 
 `get_extra_info` knows "peer" (whose static key was proved, a SPIFFE ID), "service", "headers" (of the OPEN frame),
-"tunnel" (a TunnelMode: ech or no_ech), "leaving" (whether the tunnel is about to end: begin nothing new on it) and what
-the socket knows ("peername", ...).
+"tunnel" (a TunnelMode: ech or no_ech), "leaving" (whether the tunnel is about to end, or its peer silent: begin nothing
+new on it), of a stream that was lost "unsent" (how many of the last bytes written never left this process) and
+"unserved" (whether the peer says that it did nothing with it), and what the socket knows ("peername", ...).
 """
 
 import asyncio
@@ -69,6 +70,8 @@ class StreamTransport(asyncio.Transport):
         self._is_full = False
         self._has_ended = False
         """Whether we sent the end."""
+        self._unsent = 0
+        self._is_unserved = False
         self._views: list[memoryview] = []
         """Came in the read that is under way; they lie in the receive buffer."""
         self._waiting: deque[bytes] = deque()
@@ -163,7 +166,15 @@ class StreamTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See the module."""
-        return self._headers if name == "headers" else self._owner.extra_info(name, default)
+        match name:
+            case "headers":
+                return self._headers
+            case "unsent":
+                return self._unsent
+            case "unserved":
+                return self._is_unserved
+            case _:
+                return self._owner.extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Another protocol takes over. Raises TypeError unless it is an asyncio.Protocol."""
@@ -201,7 +212,9 @@ class StreamTransport(asyncio.Transport):
     def was_reset(self, code: Code) -> None:
         """The peer dropped the stream; NO_ERROR: it only wants no more of us."""
         self.settle()
-        self.lost(None if code is Code.NO_ERROR else StreamResetError(code))
+        error = None if code is Code.NO_ERROR else StreamResetError(code)
+        self._is_unserved = error is not None and error.is_unserved
+        self.lost(error)
 
     def writable(self) -> None:
         """The queue is short again."""
@@ -209,9 +222,10 @@ class StreamTransport(asyncio.Transport):
         if self._protocol is not None and not self._is_closing:
             self._protocol.resume_writing()
 
-    def lost(self, error: Exception | None) -> None:
-        """The stream, or the whole tunnel, is gone."""
+    def lost(self, error: Exception | None, *, unsent: int = 0) -> None:
+        """The stream, or the whole tunnel, is gone; `unsent`: bytes of it that no socket was given."""
         if not self._is_closing:
+            self._unsent = unsent
             self._leave(error)
 
     # ---

@@ -35,6 +35,12 @@ class Times:
     """Silence after which the peer is asked for a sign of life."""
     pong_within: float = 15.0
     """Silence after that which means that nobody is there: half-open, or hung."""
+    busy_ping_after: float = 2.0
+    """`ping_after` while streams stand, because somebody may be waiting."""
+    busy_pong_within: float = 3.0
+    """`pong_within` while streams stand. A peer whose network or power went says neither FIN nor RST."""
+    doubt_after: float = 1.0
+    """A PING without an answer for so long, and nothing new is begun on the tunnel, though it may yet recover."""
     rekey_after: float = 600.0
     """Keys are changed after 2^20 records, after 1 GiB, and after this time in use."""
     max_age: float = 3600.0
@@ -45,6 +51,8 @@ class Times:
     """A dialler ends a tunnel that had no stream for so long."""
     look_every: float = 5.0
     """How often the clock is looked at: how late all of the above may be."""
+    busy_look_every: float = 0.5
+    """`look_every` while streams stand."""
 
 
 class Session:
@@ -72,6 +80,8 @@ class Session:
         self._born = self._heard = self._rekeyed = self._busy = now
         self._asked: float | None = None
         """When an unanswered PING was sent."""
+        self._doubts = False
+        """Whether it was unanswered for `doubt_after`."""
         self._leaving: float | None = None
         """When GOAWAY was sent."""
         if not opens:
@@ -81,6 +91,16 @@ class Session:
     def is_over(self) -> bool:
         """Whether all streams ended after a GOAWAY: the connection can be closed in order."""
         return self.mux.is_drained
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a PING has been without an answer for longer than a sound peer takes: begin nothing new."""
+        return self._doubts and self._asked is not None and self._heard < self._asked
+
+    @property
+    def look_every(self) -> float:
+        """Seconds until `tick` should be called next."""
+        return self.times.busy_look_every if self.mux.streams else self.times.look_every
 
     def receive(self, now: float) -> None:
         """Tell the sink all that came. Raises TunnelLostError; the connection may then have more to send."""
@@ -123,13 +143,7 @@ class Session:
     def tick(self, now: float) -> None:
         """Every few seconds. Raises TunnelLostError when nobody is there any more, or streams do not end."""
         times = self.times
-        if self._asked is not None and self._heard >= self._asked:
-            self._asked = None
-        if self._asked is not None and now - self._asked >= times.pong_within:
-            raise TunnelLostError(End.SILENT, "no sign of life: the peer hangs, or a middlebox forgot the connection")
-        if self._asked is None and now - self._heard >= times.ping_after:
-            self._asked = now
-            self.mux.ping(b"answer??")
+        self._look_for_life(now)
         if now - self._rekeyed >= times.rekey_after:
             self._rekeyed = now
             self.connection.update_keys()
@@ -142,6 +156,21 @@ class Session:
             self.go_away(now)
         if self._leaving is not None and now - self._leaving >= times.drain_within:
             raise TunnelLostError(End.CLOSED, "streams did not end in the time that a closing tunnel has")
+
+    def _look_for_life(self, now: float) -> None:
+        times, is_busy = self.times, self.mux.streams > 0
+        if self._asked is not None and self._heard >= self._asked:
+            self._asked = None
+            self._doubts = False
+        if self._asked is None:
+            if now - self._heard >= (times.busy_ping_after if is_busy else times.ping_after):
+                self._asked = now
+                self.mux.ping(b"answer??")
+            return
+        waited = now - self._asked
+        if waited >= (times.busy_pong_within if is_busy else times.pong_within):
+            raise TunnelLostError(End.SILENT, "no sign of life: the peer hangs, or a middlebox forgot the connection")
+        self._doubts = waited >= times.doubt_after
 
     def go_away(self, now: float) -> None:
         """Take no new streams, let those that stand end."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +11,24 @@ import uvloop
 
 from tests.fakes.mesh import Mesh, ech_key, static_key
 from tests.fakes.tunnels import Stage, eventually, stage, view_of
-from transport.decisions import TunnelMode
+from transport.decisions import PeerMode, TunnelMode
 from transport.ech.config import encode_config_list
-from transport.peers import PeerDirectory, Statics
+from transport.peers import Endpoint, PeerDirectory, Statics
 from transport.tcp.attempts import NoTunnelError
 from transport.tcp.server import Bounds
 from transport.tcp.stream import StreamResetError
 from transport.tunnel.errors import End, TunnelLostError
 from transport.tunnel.session import Times
 
-QUICK = Times(ping_after=0.05, pong_within=0.1, look_every=0.02)
+QUICK = Times(
+    ping_after=0.05,
+    pong_within=0.1,
+    busy_ping_after=0.05,
+    busy_pong_within=0.4,
+    doubt_after=0.1,
+    look_every=0.02,
+    busy_look_every=0.02,
+)
 
 
 async def ask(it: Stage, body: bytes) -> bytes:
@@ -99,6 +108,96 @@ async def test_a_half_open_tunnel_is_found_by_both_ends() -> None:
         assert stream.error.end is End.SILENT
         await eventually(lambda: it.server.tunnels == 0)
         assert it.count("aegis_tunnel_ends", "acceptor", "silent") == 1
+
+
+@pytest.mark.slow
+async def test_a_peer_that_vanished_is_noticed_within_seconds_of_the_first_request() -> None:
+    """With the times of a product: a request used to wait for up to 35 s."""
+    async with stage(relayed=True) as it:
+        await it.tunnels.warm("bob")
+        await eventually(lambda: it.server.tunnels == 1)
+        await asyncio.sleep(3)  # a warm tunnel at rest, and then the power goes
+        it.relay.frozen = True
+        began = asyncio.get_running_loop().time()
+        stream = await it.connect()
+        stream.transport.write(b"a prompt")
+        await stream.until(lambda found: found.is_lost)
+
+        assert isinstance(stream.error, TunnelLostError)
+        assert stream.error.end is End.SILENT
+        assert asyncio.get_running_loop().time() - began < 6
+        assert stream.transport.get_extra_info("unsent") == 0, "it may have arrived: nobody may send it again"
+        assert len(it.served) == 0
+
+
+@pytest.mark.parametrize("mode", [PeerMode.REQUIRED, PeerMode.OFF])
+async def test_requests_go_to_another_endpoint_as_soon_as_there_is_doubt(mode: PeerMode) -> None:
+    """... in the same mode, and the tunnel in doubt is not given anything new."""
+    async with stage(relayed=True, times=QUICK) as it:
+        it.peer(mode=mode)
+        lost = await it.connect()
+        lost.transport.write(b"x")
+        await lost.until(lambda found: bool(found.data))
+        endpoints = tuple(Endpoint.parse(f"tcp://127.0.0.1:{port}") for port in (it.port, it.relay.target))
+        it.peer(endpoints=endpoints, mode=mode)
+        it.relay.frozen = True
+        lost.transport.write(b"nobody hears")
+        await eventually(lambda: bool(lost.transport.get_extra_info("leaving")))
+        assert not it.tunnels.has_room("bob")
+
+        began = asyncio.get_running_loop().time()
+        assert await ask(it, b"another way") == b"another way"
+
+        assert asyncio.get_running_loop().time() - began < 2
+        assert {each.mode for each in it.served} == {TunnelMode.ECH if mode is PeerMode.REQUIRED else TunnelMode.NO_ECH}
+        await lost.until(lambda found: found.is_lost)
+
+
+async def test_a_tunnel_that_was_in_doubt_and_is_heard_again_is_used_again() -> None:
+    async with stage(relayed=True, times=replace(QUICK, pong_within=10, busy_pong_within=10)) as it:
+        stream = await it.connect()
+        it.relay.frozen = True
+        stream.transport.write(b"x")
+        await eventually(lambda: bool(stream.transport.get_extra_info("leaving")))
+        it.relay.frozen = False
+        await stream.until(lambda found: found.data == b"x")
+        await eventually(lambda: it.tunnels.has_room("bob"))
+
+        assert await ask(it, b"on the same") == b"on the same"
+        assert it.server.tunnels == 1
+
+
+async def test_what_no_socket_took_is_told_from_what_may_have_arrived() -> None:
+    async with stage(relayed=True, times=replace(QUICK, pong_within=10, busy_pong_within=1.0, doubt_after=1.0)) as it:
+        bulk = await it.connect()
+        it.relay.frozen = True
+        for _ in range(4):
+            more = await it.connect()
+            more.transport.write(bytes(60_000_000))  # credit for 256 KiB leaves, the rest stays
+        await asyncio.sleep(0.05)
+        small = await it.connect()
+        small.transport.write(b"a prompt")  # the credit of the tunnel is gone
+        for stream in (bulk, more, small):
+            await stream.until(lambda found: found.is_lost)
+
+        assert bulk.transport.get_extra_info("unsent") == 0
+        assert 0 < more.transport.get_extra_info("unsent") < 60_000_000
+        assert small.transport.get_extra_info("unsent") == len(b"a prompt")
+
+
+async def test_a_process_that_was_stopped_does_not_blame_its_peer() -> None:
+    async with stage(relayed=True, times=QUICK) as it:
+        stream = await it.connect()
+        stream.transport.write(b"x")
+        await stream.until(lambda found: bool(found.data))
+        link = it.tunnels._links()[0]
+        link.standing.mux.ping(b"answer??")
+        link.standing._asked = link.loop.time() - 100
+        link._look_at -= 100  # as after SIGSTOP: the timer is late by as much
+        link._tick()
+
+        assert not link.is_over
+        assert await ask(it, b"still there") == b"still there"
 
 
 async def test_an_idle_tunnel_on_a_sound_network_lives() -> None:

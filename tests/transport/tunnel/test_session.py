@@ -129,8 +129,56 @@ def test_an_answered_ping_keeps_the_tunnel() -> None:
     assert not pair.dialler.is_over
 
 
+def test_who_waits_for_an_answer_asks_sooner_and_gives_up_sooner() -> None:
+    pair = Pair()
+    pair.settle()
+    pair.dialler.mux.open({})
+    pair.settle()
+    assert pair.dialler.look_every < pair.dialler.times.look_every
+    pair.dialler.tick(1.9)
+    assert not pair.dialler.mux.has_output
+    pair.dialler.tick(2.0)
+    assert pair.dialler.mux.has_output
+    pair.dialler.tick(2.9)
+    assert not pair.dialler.is_doubtful
+    pair.dialler.tick(3.0)
+    assert pair.dialler.is_doubtful
+
+    with pytest.raises(TunnelLostError) as caught:
+        pair.dialler.tick(5.0)
+
+    assert caught.value.end is End.SILENT
+
+
+def test_a_doubt_ends_with_the_first_byte_that_comes() -> None:
+    pair = Pair()
+    pair.settle()
+    pair.dialler.mux.open({})
+    pair.dialler.tick(2.0)
+    pair.dialler.tick(4.0)
+    assert pair.dialler.is_doubtful
+
+    pair.settle(4.5)
+
+    assert not pair.dialler.is_doubtful
+    pair.dialler.tick(5.5)
+    assert not pair.dialler.is_doubtful
+
+
+def test_a_silent_model_behind_a_living_peer_is_waited_for() -> None:
+    pair = Pair()
+    pair.dialler.mux.send(pair.dialler.mux.open({}), b"think hard")
+    for now in range(600):
+        pair.dialler.tick(now / 2)
+        pair.acceptor.tick(now / 2)
+        pair.settle(now / 2)
+
+    assert not pair.dialler.is_doubtful
+    assert len(pair.asking.pongs) > 100
+
+
 def test_an_idle_tunnel_goes_away() -> None:
-    pair = Pair(times=Times(idle_after=100, ping_after=1e9))
+    pair = Pair(times=Times(idle_after=100, ping_after=1e9, busy_ping_after=1e9))
     stream = pair.dialler.mux.open({})
     pair.dialler.tick(99.0)
     pair.dialler.tick(200.0)
