@@ -261,7 +261,11 @@ Verdict = Forward | Deny | Decoy | Delegate
 
 def identifiers(findings: Mapping[str, int]) -> int:
     """How many identifiers were taken out, among everything that policies found (see `PolicyRun.findings`)."""
-    return sum(count for label, count in findings.items() if "." not in label)
+    total = 0
+    for label, count in findings.items():
+        if "." not in label:
+            total += count
+    return total
 
 
 FORWARD_UNCHANGED: Final = Forward()

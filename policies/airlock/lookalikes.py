@@ -26,15 +26,16 @@ _LETTERS: Final = r"\xc4[\xb0\xb1]|\xc5\xbf|\xe2\x84\xaa"
 
 def holding(texts: Sequence[str], tags: Container[str]) -> set[int]:
     """The places in `texts` of those that may hold a surface whose tag is in `tags`: all of them, and few others."""
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    data = b"\0".join(encoded)
-    starts = [0, *accumulate(len(part) + 1 for part in encoded)]
+    data = "\0".join(texts).encode("utf-8", "surrogatepass")
+    starts: list[int] = []
     places = set()
     for end, kind in _database().scan(data):
         if kind == _NAMED:
             word = _TAG.match(data, end - SHORTEST_TAG)
             if word is None or word.group().upper().decode() not in tags:
                 continue
+        if not starts:  # most prompts hold none
+            starts = [0, *accumulate(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)]
         places.add(bisect_right(starts, end - 1) - 1)
     return places
 

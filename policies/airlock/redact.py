@@ -45,7 +45,8 @@ _STRUCTURAL: Final = frozenset(
 )
 """Keys that say where text stands in a request, not what it is."""
 _LONGEST_FIELD: Final = 256
-"""Characters of a string that its key may explain; longer ones are prose and explain themselves."""
+"""Characters of a string that its key may explain."""
+_TOKENISE: Final = Action.TOKENISE  # looked up once: reaching a member costs more than the comparison
 _UNISSUED: Final = "airlock.unissued_token"
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -110,11 +111,16 @@ class AirlockRun:
                 "the prompt holds parts that nobody can inspect and the policy does not allow: "
                 f"{', '.join(sorted(unread))}",
             )
-        prefixes = [_explanation(segment) for segment in segments]
-        texts = [
-            prefix + segment.text if prefix else segment.text
-            for prefix, segment in zip(prefixes, segments, strict=True)
-        ]
+        texts: list[str] = []
+        shifts: dict[int, int] = {}
+        for place, segment in enumerate(segments):
+            text = segment.text
+            # Longer ones are prose and explain themselves.
+            prefix = _explanation(segment.path) if len(text) <= _LONGEST_FIELD else ""
+            if prefix:
+                shifts[place] = len(prefix)
+                text = prefix + text
+            texts.append(text)
         try:
             scanned = policy.scanner.scan_all(texts)
         except CapExceededError as error:
@@ -124,20 +130,20 @@ class AirlockRun:
                 [Span(0, len(text), Label.MEDICAL_RECORD_TEXT)] if is_clinical_note(text) else spans
                 for text, spans in zip(texts, scanned, strict=True)
             ]
-        if not any(scanned):
+        found: dict[int, list[Span]] = {}
+        for place, spans in enumerate(scanned):
+            if spans and (acted := self._acted_upon(spans, shifts.get(place, 0), len(segments[place].text))):
+                found[place] = acted
+        if not found:
             return FORWARD_UNCHANGED
-        found = [
-            self._acted_upon(spans, len(prefix), len(segment.text)) if spans else []
-            for spans, prefix, segment in zip(scanned, prefixes, segments, strict=True)
-        ]
-        blocked = policy.blocked.intersection(self._findings)
+        blocked = policy.blocked.intersection(self._findings) if policy.blocked else ()
         if blocked:
             return _deny(
                 "aegis_identifier_blocked",
                 f"the prompt holds identifiers that the policy refuses: {', '.join(sorted(blocked))}",
             )
         edits = self._edits(segments, found)
-        return Forward(edits, policy.config.hint or None if self._vault else None) if edits else FORWARD_UNCHANGED
+        return Forward(edits, policy.config.hint or None if self._vault else None)
 
     def _acted_upon(self, spans: Sequence[Span], shift: int, length: int) -> list[Span]:
         """Spans of the segment's own text that something happens to, counted. A new list."""
@@ -151,53 +157,67 @@ class AirlockRun:
             acted.append(Span(max(0, start - shift), min(length, end - shift), label) if shift else span)
         return acted
 
-    def _edits(self, segments: Sequence[Segment], found: Sequence[list[Span]]) -> dict[Path, str]:
+    def _edits(self, segments: Sequence[Segment], found: dict[int, list[Span]]) -> dict[Path, str]:
+        """The new texts. `found`: spans by the place of their segment."""
         exchange = self._exchange
         opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
         if exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
             opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
         vault = Vault(Conversation(self._policy.tenant, exchange.peer, exchange.conversation, opening))
-        replaced = self._replaced(vault, segments, found)
+        edits = self._rewritten(vault, segments, found)
         if self._policy.config.quote_literals:
             while self._quote(vault, segments, found):
-                replaced = self._replaced(vault, segments, found)
+                edits = self._rewritten(vault, segments, found)
         self._vault = vault or None
-        return {
-            segment.path: _rewritten(segment.text, spans, words)
-            for segment, spans, words in zip(segments, found, replaced, strict=True)
-            if spans
-        }
+        return edits
 
-    def _replaced(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> list[Sequence[str]]:
-        """What comes in place of every span."""
-        actions, areas = self._policy.actions, self._policy.config.restricted_zip3
-        replaced: list[Sequence[str]] = [()] * len(segments)
+    def _rewritten(
+        self, vault: Vault, segments: Sequence[Segment], found: Mapping[int, Sequence[Span]]
+    ) -> dict[Path, str]:
+        """The texts with what comes in place of every span."""
+        edits: dict[Path, str] = {}
         # The preamble first: a value that stands there and in the conversation has one token, and it is the preamble's.
-        for preamble in (True, False):
-            for i, spans in enumerate(found):
-                if spans and (segments[i].role in _PREAMBLE) is preamble:
-                    text = segments[i].text
-                    replaced[i] = [
-                        vault.token(label, text[start:end], preamble=preamble)
-                        if actions[label] is Action.TOKENISE
-                        else removed(label)
-                        if actions[label] is Action.REMOVE
-                        else generalised(label, text[start:end], areas)
-                        for start, end, label in spans
-                    ]
-        return replaced
+        later = []
+        for place in sorted(found):
+            segment = segments[place]
+            if segment.role in _PREAMBLE:
+                edits[segment.path] = self._replaced(vault, segment.text, found[place], preamble=True)
+            else:
+                later.append(place)
+        for place in later:
+            segment = segments[place]
+            edits[segment.path] = self._replaced(vault, segment.text, found[place], preamble=False)
+        return edits
 
-    def _quote(self, vault: Vault, segments: Sequence[Segment], found: Sequence[list[Span]]) -> bool:
+    def _replaced(self, vault: Vault, text: str, spans: Sequence[Span], *, preamble: bool) -> str:
+        """`text` with other words in place of its spans."""
+        actions = self._policy.actions
+        parts: list[str] = []
+        done = 0
+        for start, end, label in spans:
+            value = text[start:end]
+            action = actions[label]
+            if action is _TOKENISE:
+                word = vault.token(label, value, preamble=preamble)
+            elif action is Action.REMOVE:
+                word = removed(label)
+            else:
+                word = generalised(label, value, self._policy.config.restricted_zip3)
+            parts += (text[done:start], word)
+            done = end
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _quote(self, vault: Vault, segments: Sequence[Segment], found: dict[int, list[Span]]) -> bool:
         """Adds LITERAL spans where a text already holds, in any spelling, a token that now stands for a value: what
         its writer put there must come back as text. Whether there were any."""
         quoted = 0
         for place in holding([segment.text for segment in segments], vault.cores) if vault.cores else ():
-            spans = found[place]
+            spans = found.get(place, [])
             surfaced, _ = surfaces(segments[place].text, 0, vault.cores, whole=True)
             literals = _apart([Span(start, end, Label.LITERAL) for start, end, _ in surfaced], spans)
             if literals:
-                spans.extend(literals)
-                spans.sort()
+                found[place] = sorted([*spans, *literals])
                 quoted += len(literals)
         if quoted:
             self._findings[Label.LITERAL] = self._findings.get(Label.LITERAL, 0) + quoted
@@ -260,17 +280,6 @@ class AirlockRun:
         self._channel = None
 
 
-def _rewritten(text: str, spans: Sequence[Span], words: Sequence[str]) -> str:
-    """`text` with `words` in place of its spans."""
-    parts: list[str] = []
-    done = 0
-    for (start, end, _), word in zip(spans, words, strict=True):
-        parts += (text[done:start], word)
-        done = end
-    parts.append(text[done:])
-    return "".join(parts)
-
-
 def _apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     """Those of `spans` that touch none of `others`. Both in order, and each without overlaps. Linear."""
     apart = []
@@ -287,11 +296,9 @@ def _deny(code: str, message: str) -> Deny:
     return Deny(ResultCode.DENIED_AIRLOCK, 400, code, message)
 
 
-def _explanation(segment: Segment) -> str:
+def _explanation(path: Path) -> str:
     """The key under which a short string stands, as a person would write it before the value: `mrn: `."""
-    if len(segment.text) > _LONGEST_FIELD:
-        return ""
-    for step in reversed(segment.path):
+    for step in reversed(path):
         if isinstance(step, Nested):
             return ""
         if isinstance(step, str):

@@ -59,16 +59,24 @@ class Scanner:
         return self._recalled(self._memory, texts, encoded)
 
     def _recalled(self, memory: SpanMemory, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
-        names = [memory.digest(part) if len(part) >= SHORTEST else None for part in encoded]
-        results = [memory.recall(name) if name else None for name in names]
-        new = [i for i, spans in enumerate(results) if spans is None]
-        scanned = self._scanned([texts[i] for i in new], [encoded[i] for i in new])
-        for i, spans in zip(new, scanned, strict=True):
-            results[i] = spans
-            name = names[i]
-            if name:
-                memory.remember(name, spans)
-        return self._bounded(spans or _NOTHING for spans in results)
+        results: list[list[Span]] = []
+        new: list[int] = []
+        names: list[bytes | None] = []
+        for place, part in enumerate(encoded):
+            name = memory.digest(part) if len(part) >= SHORTEST else None
+            spans = memory.recall(name) if name else None
+            if spans is None:
+                new.append(place)
+                names.append(name)
+                spans = _NOTHING
+            results.append(spans)
+        if new:
+            scanned = self._scanned([texts[i] for i in new], [encoded[i] for i in new])
+            for place, name, spans in zip(new, names, scanned, strict=True):
+                results[place] = spans
+                if name:
+                    memory.remember(name, spans)
+        return self._bounded(results)
 
     def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
         # Zero bytes between the texts and at both ends: no word and no number reaches over them, and triggers find the
