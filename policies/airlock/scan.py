@@ -81,7 +81,7 @@ class Scanner:
     def _scanned(self, texts: Sequence[str], encoded: Sequence[bytes]) -> list[list[Span]]:
         # Zero bytes between the texts and at both ends: no word and no number reaches over them, and triggers find the
         # one before and the two behind that some of them ask for.
-        data = b"\0%b\0\0" % b"\0\0".join(encoded)
+        data = b"\0\0".join((b"", *encoded, b""))
         events = self._matcher.events(data)
         if not events:
             return [_NOTHING] * len(texts)
@@ -89,7 +89,7 @@ class Scanner:
             raise CapExceededError("too much of the text looks like identifiers to inspect it all")
         damaged = self._matcher.is_damaged(events)
         if len(texts) == 1:
-            found = (self._of_damaged if damaged else self._confirmed)(texts[0], encoded[0], events, 1)
+            found = (self._of_damaged if damaged else self._confirmed)(texts[0], encoded[0], events, 2)
             return self._bounded([merge(found)])
         if damaged:
             # Damage is told once a scan, not once a text.
@@ -97,7 +97,7 @@ class Scanner:
         return self._bounded(self._settled(texts, encoded, events))
 
     def _settled(self, texts: Sequence[str], encoded: Sequence[bytes], events: Sequence[Event]) -> Iterator[list[Span]]:
-        start, first = 1, 0
+        start, first = 2, 0
         for text, part in zip(texts, encoded, strict=True):
             last = bisect_left(events, (start + len(part) + 3, 0), first)
             found = self._confirmed(text, part, events[first:last], start) if last > first else None

@@ -53,9 +53,9 @@ def _sexagesimal(text: str, end: int, found: list[Candidate]) -> None:
 
 
 RECOGNIZERS: Final = (
-    Recognizer("zip-state", _postal(_STATE_ZIP, 14), (r"[A-Z]{2},? \d{5}\b",)),
+    Recognizer("zip-state", _postal(_STATE_ZIP, 14), (r"[A-Z]{2},? \d{5}\b",), near=True),
     Recognizer("zip-plus-4", _postal(_ZIP_PLUS_4, 10), (r"\b\d{5}-\d{4}\b",), digits=True),
-    Recognizer("zip-letters", _postal(_LETTERED, 8), (r"[A-Z]\d[A-Z\d]?[ -]?\d[A-Z][A-Z\d]\b",)),
+    Recognizer("zip-letters", _postal(_LETTERED, 8), (r"[A-Z]\d[A-Z\d]?[ -]?\d[A-Z][A-Z\d]\b",), near=True),
     Recognizer(
         "geo-decimal",
         _decimal,

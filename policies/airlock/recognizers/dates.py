@@ -374,10 +374,16 @@ RECOGNIZERS: Final = (
             *(f"{era} ?(?:[0-9]|元)" for era in ("令和", "平成", "昭和", "民国", "民國")),
         ),
     ),
-    Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}[^0-9A-Za-z/.-]", r"\b\d{1,2}/\d{1,2}[.][^0-9]")),
+    Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}(?:[^0-9A-Za-z/.-]|[.][^0-9])",), near=True),
     Recognizer("birth", _birth, words=BIRTH_WORDS, near=True),
     Recognizer("date-field", _dated, words=DATE_WORDS, near=True),
-    Recognizer("age", _age, (r"\b(?:9\d|1[01]\d)[ -]?(?:y|a|j|l|å|л|έ|ε|t|r|岁|歳|才|세|살|व|स|ع|س)",), caseless=True),
+    Recognizer(
+        "age",
+        _age,
+        (r"\b(?:9\d|1[01]\d)[ -]?(?:y|a|j|l|å|л|έ|ε|t|r|岁|歳|才|세|살|व|स|ع|س)",),
+        caseless=True,
+        near=True,
+    ),
     Recognizer(
         "aged",
         _aged,

@@ -52,9 +52,10 @@ class Recognizer:
     caseless: bool = False
     """Whether `shapes` match in any ASCII case."""
     digits: bool = False
-    """Whether `shapes` need a text with digits in a row (`scan.DIGITS`): the rest is spared from looking for them."""
+    """Whether `shapes` need a text with digits in a row (`matcher.DIGITS`): the rest is spared from looking for them."""
     near: bool = False
-    """Whether `words` say something only near a digit: text without one is spared from looking for them."""
+    """Whether `words`, and `shapes` unless they need digits in a row, say something only near a digit: text without one
+    is spared from looking for them."""
     apart: bool = False
     """Whether `words` say something only where neither letter nor digit follows, after one space at most."""
 

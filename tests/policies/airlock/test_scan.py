@@ -404,6 +404,14 @@ def test_value_and_keyword_are_found_wherever_they_stand(labelled: Labelled, gap
     ]
 
 
+@pytest.mark.parametrize("shift", [*range(-30, 3), 64, 80])
+def test_identifier_is_found_where_two_blocks_of_a_long_text_meet(labelled: Labelled, shift: int) -> None:
+    start = 16 * 1024 + shift
+    text = "It will rain soon. ".ljust(start, ".") + " MRN: 74218096, seen on 3/4 and due 2024-03-14. " + PROSE * 100
+
+    assert labelled(text) == [("MRN", "74218096"), ("DATE", "3/4"), ("DATE", "2024-03-14")]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
 def test_header_of_a_wide_table_is_read_far_from_the_first_digit(labelled: Labelled, delimiter: str) -> None:
     columns = ["mrn", *(f"remark_{letter * 12}" for letter in "abcdefghijklmnopqrstuvwxyz")]
