@@ -120,7 +120,8 @@ class Mux:
             stream.queued += len(data)
         stream.end_queued = end
         self._outbox.stand_in_line(stream)
-        stream.is_full = stream.queued > stream.queue_high
+        # Once full it stays so until `stream_writable` was said, or a writer who writes on would never hear it.
+        stream.is_full = stream.is_full or stream.queued > stream.queue_high
         return not stream.is_full
 
     def consumed(self, number: int, count: int) -> None:
@@ -289,6 +290,8 @@ class Mux:
         self._expect(flags <= END and self._is_known(number), "DATA is malformed or on a stream that was never opened")
         stream = self._streams.get(number)
         if stream is None:  # we dropped it while this was under way
+            if not length:
+                self._spend_calm(now)
             self._receive_credit -= length
             if self._receive_credit < 0:
                 self._fail(Code.FLOW_CONTROL, "more data than the window allows")

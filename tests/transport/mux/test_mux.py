@@ -186,6 +186,22 @@ def test_a_writer_is_told_to_wait_and_to_go_on() -> None:
         ends.dialler.send(stream, bytes(20_001))
 
 
+def test_a_writer_who_writes_on_while_waiting_is_still_told_to_go_on() -> None:
+    """asyncio's `pause_writing` is advice: who is asked to wait may have the end of a chunk to write yet."""
+    ends = Ends(SMALL)
+    ends.asked.eager = False
+    stream = ends.dialler.open({})
+    assert not ends.dialler.send(stream, bytes(1300))
+    ends.settle()
+    assert ends.dialler.queued(stream) == 300, "below where waiting begins, above where it ends"
+
+    assert not ends.dialler.send(stream, b"x"), "it waits, and was not told otherwise"
+    ends.acceptor.consumed(stream, 1000)
+    ends.settle()
+
+    assert ends.asking.writable == [stream]
+
+
 def test_nothing_is_sent_after_the_end() -> None:
     ends = Ends()
     stream = ends.dialler.open({})
@@ -439,6 +455,17 @@ def test_a_flood_of_cheap_frames_ends_the_tunnel(cheap: bytes) -> None:
 
     with pytest.raises(MuxError) as caught:
         mux.receive(cheap, 5.0)
+
+    assert caught.value.code is Code.ENHANCE_YOUR_CALM
+
+
+def test_a_flood_on_a_dropped_stream_ends_the_tunnel() -> None:
+    mux, _ = acceptor(Limits(calm_burst=100))
+    mux.receive(frame(Type.OPEN, 0, 1), 0.0)
+    mux.reset(1, Code.CANCELLED)
+
+    with pytest.raises(MuxError) as caught:
+        mux.receive(frame(Type.DATA, 0, 1) * 101, 0.0)
 
     assert caught.value.code is Code.ENHANCE_YOUR_CALM
 
