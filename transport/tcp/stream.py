@@ -68,6 +68,9 @@ class StreamTransport(asyncio.Transport):
         self._is_paused = False
         self._is_closing = False
         self._is_full = False
+        self._is_attached = True
+        """Whether the tunnel still has the stream. It has not when the peer is gone and all that it said came, end
+        included: that is for us to read in our own time."""
         self._has_ended = False
         """Whether we sent the end."""
         self._unsent = 0
@@ -82,13 +85,13 @@ class StreamTransport(asyncio.Transport):
     def begin(self, protocol: asyncio.Protocol) -> None:
         """Drive this protocol from now on."""
         self._protocol = protocol
-        protocol.connection_made(self)
+        self._tell(protocol.connection_made, self)
 
     # --- called by the protocol ---
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue bytes. After `close` they are dropped. Raises RuntimeError after `write_eof`."""
-        if self._is_closing or not data:
+        if not self._is_attached or not data:
             return
         if self._has_ended:
             raise RuntimeError("write after write_eof")
@@ -97,7 +100,7 @@ class StreamTransport(asyncio.Transport):
         if not goes_on and not self._is_full:
             self._is_full = True
             if self._protocol is not None:
-                self._protocol.pause_writing()
+                self._tell(self._protocol.pause_writing)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """All in one go."""
@@ -109,7 +112,7 @@ class StreamTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Nothing more from us; reading goes on."""
-        if not self._has_ended and not self._is_closing:
+        if not self._has_ended and self._is_attached:
             self._has_ended = True
             self._owner.mux.send(self.number, b"", end=True)
             self._owner.flush_soon()
@@ -123,7 +126,7 @@ class StreamTransport(asyncio.Transport):
         if not high >= low >= 0:
             raise ValueError(f"high ({high}) must be >= low ({low}), and low not negative")
         self._high, self._low = high, low
-        if not self._is_closing:
+        if self._is_attached:
             self._owner.mux.watermarks(self.number, high, low)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -132,7 +135,7 @@ class StreamTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait for credit or for the socket."""
-        return 0 if self._is_closing else self._owner.mux.queued(self.number)
+        return self._owner.mux.queued(self.number) if self._is_attached else 0
 
     def pause_reading(self) -> None:
         """Hold back what comes, and the peer with it."""
@@ -154,15 +157,15 @@ class StreamTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Send what is queued and the end; hear nothing more."""
-        if not self._is_closing:
+        if self._is_attached:
             self._owner.mux.close(self.number)
-            self._leave(None)
+        self._leave(None)
 
     def abort(self) -> None:
         """Drop what is queued; the peer learns at once."""
-        if not self._is_closing:
+        if self._is_attached:
             self._owner.mux.reset(self.number, Code.CANCELLED)
-            self._leave(None)
+        self._leave(None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """See the module."""
@@ -218,14 +221,20 @@ class StreamTransport(asyncio.Transport):
 
     def writable(self) -> None:
         """The queue is short again."""
-        self._is_full = False
-        if self._protocol is not None and not self._is_closing:
-            self._protocol.resume_writing()
+        was_full, self._is_full = self._is_full, False
+        if was_full and self._protocol is not None and not self._is_closing:
+            self._tell(self._protocol.resume_writing)
 
     def lost(self, error: Exception | None, *, unsent: int = 0) -> None:
         """The stream, or the whole tunnel, is gone; `unsent`: bytes of it that no socket was given."""
-        if not self._is_closing:
-            self._unsent = unsent
+        if not self._is_attached:
+            return
+        self._unsent = unsent
+        if self._eof_waits:
+            # A peer that has answered may close, and a tunnel that has drained end, before a slow reader has it all.
+            self._detach()
+            self._owner.loop.call_soon(self.writable)
+        else:
             self._leave(error)
 
     # ---
@@ -235,14 +244,15 @@ class StreamTransport(asyncio.Transport):
         protocol = self._protocol
         if protocol is None or self._is_closing:
             return
-        mux = self._owner.mux
+        mux = self._owner.mux if self._is_attached else None
         while self._waiting and not self._is_paused and not self._is_closing:
             data = self._waiting.popleft()
-            mux.consumed(self.number, len(data))
+            if mux is not None:
+                mux.consumed(self.number, len(data))
             self._tell(protocol.data_received, data)
         if self._eof_waits and not self._waiting and not self._is_paused and not self._is_closing:
             self._eof_waits = False
-            if not self._tell(protocol.eof_received):
+            if not self._tell(protocol.eof_received) or not self._is_attached:
                 self.close()
         self._owner.flush_soon()
 
@@ -256,11 +266,19 @@ class StreamTransport(asyncio.Transport):
             self.abort()
             return None
 
+    def _detach(self) -> None:
+        """The tunnel has nothing to do with the stream any more."""
+        if self._is_attached:
+            self._is_attached = False
+            self._owner.forget(self.number)
+            self._owner.flush_soon()
+
     def _leave(self, error: Exception | None) -> None:
+        if self._is_closing:
+            return
         self._is_closing = True
         self._views.clear()
         self._waiting.clear()
-        self._owner.forget(self.number)
-        self._owner.flush_soon()
+        self._detach()
         if self._protocol is not None:
             self._owner.loop.call_soon(self._protocol.connection_lost, error)

@@ -229,6 +229,81 @@ async def test_what_came_before_a_reset_is_handed_on_first() -> None:
     assert collector.error is None
 
 
+@pytest.mark.parametrize("ending", ["reset without an error", "lost"])
+async def test_who_pauses_gets_the_whole_answer_although_the_stream_is_over(ending: str) -> None:
+    """A slow application behind us: the peer has said everything and closed, or its drained tunnel is gone already."""
+    tunnel = Tunnel()
+    transport, collector = tunnel.open()
+    transport.write(bytes(200))
+    assert collector.is_paused
+    transport.pause_reading()
+    transport.received(memoryview(b"answer"), ended=True)
+    transport.settle()
+
+    ENDINGS[ending][0](transport)
+    tunnel.ends.dialler = None  # type: ignore[assignment]  # whoever asks a tunnel that is gone fails
+    transport.write(b"nobody hears this")
+    transport.write_eof()
+    assert transport.get_write_buffer_size() == 0
+    await collector.until(lambda found: not found.is_paused)  # what it waited for will not come
+    assert not collector.is_lost
+    assert tunnel.forgotten == [transport.number]
+
+    transport.resume_reading()
+    await collector.until(lambda found: found.is_lost)
+    assert (collector.data, collector.has_ended, collector.error) == (b"answer", True, None)
+    assert tunnel.forgotten == [transport.number]
+
+
+async def test_who_pauses_and_did_not_get_the_end_learns_that_the_stream_is_lost() -> None:
+    tunnel = Tunnel()
+    transport, collector = tunnel.open()
+    transport.pause_reading()
+    transport.received(memoryview(b"half of it"), ended=False)
+    transport.settle()
+
+    transport.lost(OSError())
+    await collector.until(lambda found: found.is_lost)
+
+    assert isinstance(collector.error, OSError)
+
+
+@pytest.mark.parametrize("drop", [StreamTransport.close, StreamTransport.abort])
+async def test_an_answer_that_waits_can_be_dropped(drop: Callable[[StreamTransport], None]) -> None:
+    tunnel = Tunnel()
+    transport, collector = tunnel.open()
+    transport.pause_reading()
+    transport.received(memoryview(b"answer"), ended=True)
+    transport.settle()
+    transport.lost(OSError())
+    tunnel.ends.dialler = None  # type: ignore[assignment]
+
+    drop(transport)
+    await collector.until(lambda found: found.is_lost)
+
+    assert (collector.data, collector.error) == (b"", None)
+
+
+@pytest.mark.parametrize("failing", ["connection_made", "pause_writing", "resume_writing"])
+async def test_a_protocol_that_fails_at_any_call_loses_its_stream_only(failing: str) -> None:
+    """What it raises must not run through the mux: whatever was taken for the record under way would be lost."""
+    tunnel = Tunnel()
+    reported: list[dict[str, Any]] = []
+    tunnel.loop.set_exception_handler(lambda _, context: reported.append(context))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    collector = Collector()
+    collector.__dict__[failing] = fail
+    transport, _ = tunnel.open(collector)
+    transport.write(bytes(200))
+    transport.writable()
+    await collector.until(lambda found: found.is_lost)
+
+    assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]
+
+
 async def test_info_is_that_of_the_tunnel_and_the_headers() -> None:
     transport, _ = Tunnel().open()
 

@@ -140,6 +140,30 @@ async def test_a_closed_stream_delivers_what_was_written() -> None:
         assert served[0].error is None
 
 
+async def test_a_slow_reader_gets_an_answer_whose_server_has_drained_and_left() -> None:
+    class Answering(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(bytes(100_000))
+            self.transport.close()
+
+    async with stage(lambda _: Answering()) as it:
+        stream = await it.connect()
+        stream.transport.pause_reading()
+        stream.transport.write(b"question")
+        await eventually(lambda: bool(it.served))
+        await it.server.drain(10.0)
+        await eventually(lambda: it.tunnels.counts() == {"bob": 0})
+        assert not stream.is_lost
+        stream.transport.resume_reading()
+        await stream.until(lambda found: found.is_lost)
+
+        assert (len(stream.data), stream.has_ended, stream.error) == (100_000, True, None)
+
+
 async def test_nobody_to_serve_is_a_reset() -> None:
     async with stage(lambda _: None) as it:
         stream = await it.connect()
