@@ -6,20 +6,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from observability.metrics import Registry
 from observability.names import FAMILIES, Kind
 from tests.fakes.mesh import ALICE, BOB, PKI, PUBLIC_NAME, SERVICE, Mesh
 from tests.fakes.relay import Relay, relay
-from transport.decisions import PeerMode, SecurityEvent
+from transport.decisions import PeerMode, Reason, SecurityEvent
 from transport.ech.config import encode_config_list
 from transport.mux.limits import Limits
 from transport.peers import Endpoint, Peer, PeerDirectory, SpiffeId, Statics
 from transport.tcp import attempts as dialling
-from transport.tcp.attempts import Attempts, Datagrams
+from transport.tcp.attempts import Attempts, Datagrams, NoTunnelError
 from transport.tcp.dialler import Tunnels
 from transport.tcp.meter import Meter
 from transport.tcp.server import BUFFER, Bounds, StreamInfo, TunnelServer
 from transport.tls13.record import BufferPool
+from transport.tunnel.errors import End, TunnelLostError
 from transport.tunnel.session import Times
 
 
@@ -221,3 +224,21 @@ async def stage(
         stack.callback(server.close)
         stack.callback(tunnels.close)
         yield it
+
+
+async def refusal(it: Stage) -> End | Reason:
+    """Why there is no stream. The acceptor's alert comes before the stream is opened, or after."""
+    try:
+        stream = await it.connect()
+    except NoTunnelError as error:
+        return error.decision.reason
+    stream.transport.write(b"a prompt")
+    await stream.until(lambda found: found.is_lost)
+    return stream.error.end if isinstance(stream.error, TunnelLostError) else End.CLOSED
+
+
+async def reason_of(it: Stage) -> Reason:
+    """Why there is no tunnel. The test fails if there is one."""
+    with pytest.raises(NoTunnelError) as caught:
+        await it.connect(deadline=20.0)
+    return caught.value.decision.reason

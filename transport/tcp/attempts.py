@@ -107,6 +107,7 @@ class Attempts:
         self._breaker = Breaker()
         """Of the peer: authentication and rejections, which no other endpoint would cure."""
         self._breakers: dict[Endpoint, Breaker] = {}
+        """Of the endpoints that the peer has now."""
         self._waiting: dict[Link, asyncio.Future[Link]] = {}
         self._endpoints: dict[Link, Endpoint] = {}
         """Where each link that is not over goes to."""
@@ -119,6 +120,7 @@ class Attempts:
             raise self._refused(Reason.UNKNOWN_PEER)
         if not statics:
             raise self._refused(Reason.REVOKED)
+        self._breakers = {each: breaker for each, breaker in self._breakers.items() if each in peer.endpoints}
         decision = choose(peer.mode, mesh.rollout, mesh.switches, mesh.spiffe_id, peer.service)
         self._tell(decision)
         attempt, configs, tries = Attempt(decision.mode), mesh.ech_configs, 0
@@ -165,14 +167,7 @@ class Attempts:
         loop = asyncio.get_running_loop()
         began = loop.time()
         datagrams = self._datagrams if endpoint.carrier is Carrier.QUIC else None
-        dialling = Dialling(
-            plan,
-            random=os.urandom,
-            now=datetime.now(UTC),  # noqa: TID251 the rim
-            buffers=self._buffers,
-            carrier=prologue.Carrier.TCP if datagrams is None else prologue.Carrier.QUIC,
-            over=None if datagrams is None else datagrams.client_channel,
-        )
+        dialling = self._dialling(plan, datagrams)
         link = Link(dialling, self, loop, deadline=ATTEMPT_WITHIN, times=self._times, limits=self._limits)
         waiting: asyncio.Future[Link] = loop.create_future()
         self._waiting[link] = waiting
@@ -188,8 +183,10 @@ class Attempts:
             raise self._failed(link, Outcome.TIMEOUT, "no tunnel in time; a NetworkPolicy may block the port") from None
         except OSError as error:
             raise self._failed(link, Outcome.RESET, error.strerror or "the peer cannot be reached") from error
+        except UnicodeError as error:  # a label that is empty or too long
+            raise self._failed(link, Outcome.RESET, "the endpoint's host is no name") from error
         except asyncio.CancelledError:
-            self._waiting.pop(link, None)
+            del self._waiting[link]  # nobody waits, who could be told
             link.close()
             raise
         finally:
@@ -198,10 +195,28 @@ class Attempts:
         self._breaker_of(endpoint).succeeded()
         return found
 
+    def _dialling(self, plan: Plan, datagrams: Datagrams | None) -> Dialling:
+        """The handshake, its first flight ready. Raises HandshakeError if there can be none."""
+        try:
+            return Dialling(
+                plan,
+                random=os.urandom,
+                now=datetime.now(UTC),  # noqa: TID251 the rim
+                buffers=self._buffers,
+                carrier=prologue.Carrier.TCP if datagrams is None else prologue.Carrier.QUIC,
+                over=None if datagrams is None else datagrams.client_channel,
+            )
+        except ValueError as error:
+            if plan.ech is None:
+                raise
+            # Its public key may come from a server: of the right length, and no point that a secret can be agreed with.
+            raise HandshakeError(Outcome.CONFIG_UNUSABLE, "the ECH configuration cannot be encrypted to") from error
+
     def _failed(self, link: Link, outcome: Outcome, message: str) -> HandshakeError:
+        error = HandshakeError(outcome, message)
         self._waiting.pop(link, None)
-        link.close()
-        return HandshakeError(outcome, message)
+        link.give_up(error)
+        return error
 
     def _plan(self, mesh: Mesh, peer: Peer, remote: bytes, ech: EchConfig | None) -> Plan:
         return Plan(

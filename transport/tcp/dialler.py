@@ -8,6 +8,7 @@ fallback.py, whether to try at all by breaker.py, where by preference.py; `attem
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final, TypeVar
 
 from transport.decisions import Decision, Reason, TunnelMode
@@ -26,6 +27,7 @@ TRIES: Final = 3
 """Tunnels that may turn out to be full or gone between being chosen and being used."""
 
 _NOT_ADMITTED: Final = Decision(TunnelMode.REFUSED, Reason.NOISE_AUTHENTICATION)
+_CLOSED: Final = Decision(TunnelMode.REFUSED, Reason.RESET)
 _P = TypeVar("_P", bound=asyncio.Protocol)
 
 
@@ -55,6 +57,8 @@ class Tunnels:
         self._attempts = attempts
         self._pools: dict[str, _Pool] = {}
         self._is_closed = False
+        self._era = 0
+        """Grows with all that makes tunnels old, those that are being made included."""
 
     async def create_connection(
         self, protocol_factory: Callable[[], _P], peer: str, headers: Headers | None = None, *, deadline: float
@@ -78,7 +82,7 @@ class Tunnels:
                             raise NoTunnelError(_NOT_ADMITTED) from error
         except TimeoutError:
             raise NoTunnelError(Decision(TunnelMode.REFUSED, Reason.TIMEOUT)) from None
-        raise NoTunnelError(Decision(TunnelMode.REFUSED, Reason.RESET))
+        raise NoTunnelError(_CLOSED)
 
     async def warm(self, peer: str) -> None:
         """Have a tunnel ready. Raises NoTunnelError."""
@@ -95,6 +99,7 @@ class Tunnels:
 
     def revoke(self, statics: Collection[bytes]) -> int:
         """Close every tunnel to one of these static keys, now; how many there were."""
+        self._era += bool(statics)
         hit = [link for link in self._links() if link.standing.established.peer_static in statics]
         for link in hit:
             link.revoke()
@@ -102,6 +107,7 @@ class Tunnels:
 
     def renew(self) -> None:
         """Let every tunnel end in peace: policy or our own static key changed, the next ones are made anew."""
+        self._era += 1
         for link in self._links():
             link.go_away()
 
@@ -120,6 +126,8 @@ class Tunnels:
         return [link for pool in self._pools.values() for link in pool.links if not link.is_over]
 
     async def _tunnel(self, peer: str) -> Link:
+        if self._is_closed:
+            raise NoTunnelError(_CLOSED)
         pool = self._pools.get(peer)
         if pool is None:
             if peer not in self._mesh().directory.peers:
@@ -132,25 +140,36 @@ class Tunnels:
             pool.dialling = asyncio.get_running_loop().create_future()
             pool.dialling.add_done_callback(_look_at)
             pool.task = self._tasks.create_task(self._dial(pool, pool.dialling))
+            # However it ends, cancelled before its first step included: whoever waits was not cancelled, and is told.
+            pool.task.add_done_callback(partial(_give_up, pool.dialling))
         return link if link is not None else await asyncio.shield(pool.dialling)
 
     async def _dial(self, pool: _Pool, waiting: asyncio.Future[Link]) -> None:
         try:
-            link = await pool.attempts.dial(self._mesh())
+            link = await self._newest(pool.attempts)
         except NoTunnelError as error:
             waiting.set_exception(error)
-        except asyncio.CancelledError:
-            waiting.cancel()
-            raise
         except Exception as error:  # noqa: BLE001 the boundary: what fails here is one tunnel, not the process
             context = {"message": "dialling a tunnel failed unexpectedly", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
-            waiting.set_exception(NoTunnelError(Decision(TunnelMode.REFUSED, Reason.RESET)))
+            waiting.set_exception(NoTunnelError(_CLOSED))
         else:
             pool.links.append(link)
-            if self._is_closed:
-                link.close()
             waiting.set_result(link)
+
+    async def _newest(self, attempts: Attempts) -> Link:
+        """A tunnel of now. One that was begun before a key was revoked, or policy changed, is made once more."""
+        while True:
+            era = self._era
+            link = await attempts.dial(self._mesh())
+            if era == self._era:
+                return link
+            link.close()
+
+
+def _give_up(waiting: asyncio.Future[Link], _task: asyncio.Task[None]) -> None:
+    if not waiting.done():
+        waiting.set_exception(NoTunnelError(_CLOSED))
 
 
 def _look_at(done: asyncio.Future[Link]) -> None:

@@ -16,6 +16,7 @@ from transport.mux.headers import Headers
 from transport.mux.limits import Limits
 from transport.mux.mux import Mux
 from transport.tcp.stream import StreamTransport
+from transport.tls13.alerts import AlertDescription
 from transport.tunnel.binding import Established
 from transport.tunnel.channel import Channel
 from transport.tunnel.errors import End, Refusal, RefusedError, TunnelError, TunnelLostError
@@ -164,6 +165,10 @@ class Link(asyncio.BufferedProtocol):
             self.session.close()
         self._finish(TunnelLostError(End.CLOSED, "the tunnel was closed"))
 
+    def give_up(self, error: TunnelError) -> None:
+        """End now, without a word: no tunnel came to be, for this reason."""
+        self._finish(error, silently=True)
+
     def revoke(self) -> None:
         """End now: the peer's key is not good any more."""
         if self.session is not None and self._error is None:
@@ -239,7 +244,11 @@ class Link(asyncio.BufferedProtocol):
     # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._socket = connection = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        connection = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        if self._error is not None:  # it was ended while the event loop made the connection
+            connection.abort()
+            return
+        self._socket = connection
         address = connection.get_extra_info("peername")
         self.source = str(address[0]) if address else ""
         raw = connection.get_extra_info("socket")
@@ -294,6 +303,10 @@ class Link(asyncio.BufferedProtocol):
                 self._confirm(self.session)
         except TunnelError as error:
             return error
+        except Exception as error:  # noqa: BLE001 the boundary: a fault of ours costs one tunnel, on every carrier
+            self.loop.call_exception_handler({"message": "a tunnel failed unexpectedly", "exception": error})
+            self._connection.abort(AlertDescription.INTERNAL_ERROR, "a fault of ours")
+            return TunnelLostError(End.LOST, "a fault of ours")
         return None
 
     def _advance(self) -> None:

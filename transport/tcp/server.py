@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
 from transport.decisions import SecurityEvent, TunnelMode
@@ -96,7 +96,8 @@ class TunnelServer:
         times: Times | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`reception`: asked for each connection, so that new keys hold from the next one on."""
+        """`reception`: asked for each connection, so that new keys hold from the next one on; and for whom to admit
+        once more when a peer has proved its key, because that may have been revoked since."""
         self._reception = reception
         self._on_stream = on_stream
         self._meter = meter
@@ -168,7 +169,7 @@ class TunnelServer:
             return None
         loop = asyncio.get_running_loop()
         try:
-            reception = self._reception()
+            reception = replace(self._reception(), admit=self._admit)
         except Exception as error:  # noqa: BLE001 the boundary: event loops leave a connection hanging otherwise
             loop.call_exception_handler({"message": "tunnels cannot be received", "exception": error})
             return None
@@ -193,6 +194,9 @@ class TunnelServer:
         self._handshaking.add(link)
         self._is_empty.clear()
         return link
+
+    def _admit(self, static: bytes, service: str) -> str | None:
+        return self._reception().admit(static, service)
 
     def _serve(self, link: Link, _stream: int, headers: Headers) -> asyncio.Protocol | None:
         established = link.standing.established

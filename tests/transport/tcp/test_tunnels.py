@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.mesh import ALICE, BOB, SERVICE, Mesh, ech_key, static_key
-from tests.fakes.tunnels import Collector, Echo, Stage, directory, eventually, stage, view_of
+from tests.fakes.tunnels import Collector, Echo, directory, eventually, refusal, stage, view_of
 from transport.decisions import PeerMode, Reason, SecurityEvent, TunnelMode
 from transport.ech.config import encode_config_list
 from transport.mux.frames import Code
@@ -265,17 +265,6 @@ async def test_opportunistic_without_a_key_goes_without_ech_and_says_so() -> Non
         assert it.told == [SecurityEvent.ECH_CONFIG_MISSING]
 
 
-async def refusal(it: Stage) -> End | Reason:
-    """Why there is no stream. The acceptor's alert comes before the stream is opened, or after."""
-    try:
-        stream = await it.connect()
-    except NoTunnelError as error:
-        return error.decision.reason
-    stream.transport.write(b"a prompt")
-    await stream.until(lambda found: found.is_lost)
-    return stream.error.end if isinstance(stream.error, TunnelLostError) else End.CLOSED
-
-
 async def test_a_workload_that_is_not_admitted_learns_it_and_its_breaker_opens() -> None:
     async with stage() as it:
         it.mesh.allowed.clear()
@@ -478,18 +467,6 @@ async def test_a_tunnel_that_is_full_is_not_the_last_one() -> None:
             await stream.until(lambda found: bool(found.data))
 
         assert it.tunnels.counts() == {"bob": 2}
-
-
-async def test_who_closes_while_dialling_leaves_nothing_behind() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with stage() as it:
-            it.view = view_of(it.mesh, silent.getsockname()[1])
-            async with asyncio.TaskGroup() as tasks:
-                waiting = tasks.create_task(it.connect(deadline=5.0))
-                await eventually(lambda: "bob" in it.tunnels.counts())
-                it.tunnels.close()
-                with pytest.raises((NoTunnelError, asyncio.CancelledError)):
-                    await waiting
 
 
 async def test_a_reception_that_cannot_be_made_hangs_nobody() -> None:
