@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,10 @@ from sidecar.config import SidecarConfig
 if TYPE_CHECKING:
     from observability.metrics import Registry
     from observability.telemetry import Telemetry
+    from policies.mathprotocol.manifest import PluginTask
     from policies.snapshot import PolicySnapshot
     from policies.spec import Source
-    from sidecar.app import Place
-    from sidecar.policy_file import Compile
+    from sidecar.app import CompileFiles, Place
 
 
 @click.command("sidecar")
@@ -147,14 +147,16 @@ def _on_end_of_parent(drain: Callable[[], None]) -> None:
     loop.add_reader(sys.stdin, ended)
 
 
-def _compiler(config: SidecarConfig) -> "Compile":
+def _compiler(config: SidecarConfig) -> "CompileFiles":
     """What turns policy files into a snapshot. The reader of YAML is imported only where files are read."""
 
-    def compile_files(sources: Sequence["Source"], revision: int) -> "PolicySnapshot":
+    def compile_files(
+        hosted: Mapping[int, "PluginTask"], sources: Sequence["Source"], revision: int
+    ) -> "PolicySnapshot":
         from policies.compile import compile_documents
         from policies.spec_load import load
         from sidecar.app import tenant_key
 
-        return compile_documents(load(sources), tenant_key(config), revision=revision, source="file")
+        return compile_documents(load(sources), tenant_key(config), revision=revision, source="file", hosted=hosted)
 
     return compile_files

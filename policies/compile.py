@@ -13,8 +13,10 @@ from policies.errors import ReferenceMissingError
 from policies.firewall import FirewallPolicy, injection_scanner
 from policies.firewall_config import FirewallConfig
 from policies.honeypot.config import TrapPlacement
-from policies.mathprotocol.config import ProtocolConfig
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.manifest import PluginTask
 from policies.mathprotocol.policy import ProtocolPolicy
+from policies.mathprotocol.registered import RegisteredTask
 from policies.model import Policy
 from policies.pipeline import Pipeline
 from policies.snapshot import BlockedRoute, PolicySnapshot, Route, Upstream
@@ -71,13 +73,43 @@ def require_references(document: Document, present: Container[DocumentKey]) -> N
         raise ReferenceMissingError(f"needs {' and '.join(missing)}, not there or not accepted")
 
 
+def require_plugins(document: Document, hosted: Mapping[int, PluginTask]) -> None:
+    """Raise ReferenceMissingError, which names every task that only code could answer and no plugin here does.
+
+    `hosted`: prime -> the task that a plugin's code answers. A route that enforces such a task would refuse every
+    request for it, and whoever pushed it would not hear of that.
+    """
+    if not isinstance(document.body, ProtocolConfig) or document.body.mode is not ProtocolMode.ENFORCE:
+        return
+    missing = [each for each in document.body.registered if each.code and not _answers(hosted.get(each.prime), each)]
+    if missing:
+        wanted = " and ".join(f"{each.prime} ({each.name})" for each in missing)
+        raise ReferenceMissingError(
+            f"needs plugin code for task {wanted}, of the same kind and with these params: name its folder in --plugins"
+        )
+
+
+def _answers(hosted: PluginTask | None, wanted: RegisteredTask) -> bool:
+    return hosted is not None and hosted.kind is wanted.kind and wanted.params <= frozenset(hosted.params)
+
+
 def compile_documents(
-    documents: Iterable[Document], tenant_key: bytes, *, revision: int, source: str
+    documents: Iterable[Document],
+    tenant_key: bytes,
+    *,
+    revision: int,
+    source: str,
+    hosted: Mapping[int, PluginTask] | None = None,
 ) -> PolicySnapshot:
-    """The snapshot of documents that belong together. Raises ReferenceMissingError if they do not."""
+    """The snapshot of documents that belong together. Raises ReferenceMissingError if they do not.
+
+    `hosted`: see `require_plugins`; None: whoever compiles has no plugins to ask.
+    """
     parts = {document.key: build(document, tenant_key) for document in documents}
     for part in parts.values():
         require_references(part.document, parts)
+        if hosted is not None:
+            require_plugins(part.document, hosted)
     return assemble(parts, revision=revision, source=source)
 
 

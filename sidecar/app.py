@@ -8,9 +8,10 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -18,8 +19,10 @@ from observability.exposition import render
 from observability.logs import set_level
 from observability.metrics import Registry
 from observability.telemetry import Telemetry
+from policies.mathprotocol.manifest import PluginTask
 from policies.model import Alert, ExchangeId, UnixNanos
-from policies.snapshot import AuditMode
+from policies.snapshot import AuditMode, PolicySnapshot
+from policies.spec import Source
 from settings import Address
 from settings.key_files import read_key, read_or_make_key
 from sidecar.admin import Subject, admin_site, describe, metrics_site, readiness_site, worker_site
@@ -36,8 +39,8 @@ from sidecar.listener import ConnectionLimits, Listener
 from sidecar.memory import give_back_memory
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
-from sidecar.plugins.tasks import PluginTasks, plugin_hosts
-from sidecar.policy_file import Compile, PolicyFile
+from sidecar.plugins.tasks import PluginTasks, code_tasks, plugin_hosts
+from sidecar.policy_file import PolicyFile
 from sidecar.services import Limits, Services
 from sidecar.upstream_pools import UpstreamPools
 from transport.rollout import Switches
@@ -55,6 +58,10 @@ POOLS_EVERY: Final = 5.0
 """Seconds between two looks at whether the policies changed: upstreams may have gone, memory may be free."""
 AUDIT_CLOSE: Final = 5.0
 """Seconds for the last leaves to reach the ledger; after that they wait in the spool for the next start."""
+
+CompileFiles = Callable[[Mapping[int, PluginTask], Sequence[Source], int], PolicySnapshot]
+"""(prime -> task that a plugin's code answers here, files, revision) -> snapshot. Raises PolicyError. May take a second
+of CPU."""
 
 _now: Final = cast(Callable[[], UnixNanos], time.time_ns)  # asked five times an exchange: no function of ours between
 
@@ -82,11 +89,11 @@ class Sidecar:
         config: SidecarConfig,
         registry: Registry,
         telemetry: Telemetry,
-        compile_files: Compile,
+        compile_files: CompileFiles,
         place: Place,
         build: str,
     ) -> None:
-        """`compile_files(key, files, revision)` is only called with policy files. Raises KeyFileError, SpoolError,
+        """`compile_files(hosted, files, revision)` is only called with policy files. Raises KeyFileError, SpoolError,
         PluginsRefusedError or RolloutError."""
         self._config = config
         self._registry = registry
@@ -94,18 +101,19 @@ class Sidecar:
         self._place = place
         data = config.data.expanduser()
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._plugin_hosts = plugin_hosts(config.plugins, registry)
+        hosted = code_tasks(self._plugin_hosts)
         self._policies: PolicyFile | PolicyClient
         self._client: PolicyClient | None = None
         """The same, if they come from a control plane."""
         if config.policy_file:
-            self._policies = PolicyFile(config.policy_file, compile_files)
+            self._policies = PolicyFile(config.policy_file, partial(compile_files, hosted))
         else:
-            self._policies = self._client = _policy_client(config, data, registry, place, build)
+            self._policies = self._client = _policy_client(config, data, registry, place, build, hosted)
         limits = _trail_limits(config)
         self._auditing = Auditing(spool_path(data, place.index), registry, limits, ships=_ships(config), build=build)
         # One of the workers looks after what others left behind, when there were more of them.
         self._orphans = Orphans(data, config.workers, registry, limits, build=build) if place.index == 0 else None
-        self._plugin_hosts = plugin_hosts(config.plugins, registry)
         self._switches = Switches.of(os.environ)
         self._tunnels: SidecarTunnels | None = None
         self._inbound: InboundStreams
@@ -360,7 +368,14 @@ async def pages_on_ports(config: SidecarConfig, subject: Subject, tasks: asyncio
     return servers
 
 
-def _policy_client(config: SidecarConfig, data: Path, registry: Registry, place: Place, build: str) -> "PolicyClient":
+def _policy_client(
+    config: SidecarConfig,
+    data: Path,
+    registry: Registry,
+    place: Place,
+    build: str,
+    hosted: Mapping[int, PluginTask],
+) -> "PolicyClient":
     from sidecar.lkg import LastKnownGoodFile
     from sidecar.policy_client import ControlPlane, PolicyClient, Surroundings
     from sidecar.policy_state import PolicyState
@@ -371,7 +386,7 @@ def _policy_client(config: SidecarConfig, data: Path, registry: Registry, place:
     control_plane = ControlPlane(str(config.controlplane), config.identity, f"{name}/{place.index}", build)
     kept = LastKnownGoodFile(data / f"worker-{place.index}.lkg", read_or_make_key(data / "lkg.key"), config.peer)
     surroundings = Surroundings(_now, lambda: secrets.randbelow(1 << 53) / (1 << 53), os.urandom)
-    return PolicyClient(control_plane, PolicyState(tenant_key(config)), kept, registry, surroundings)
+    return PolicyClient(control_plane, PolicyState(tenant_key(config), hosted), kept, registry, surroundings)
 
 
 def _ships(config: SidecarConfig) -> bool:

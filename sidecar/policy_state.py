@@ -16,6 +16,7 @@ from policies import compile as policy_compile
 from policies import wire
 from policies.compile import Part
 from policies.errors import PolicyError, ReferenceMissingError, WireError
+from policies.mathprotocol.manifest import PluginTask
 from policies.model import UnixNanos
 from policies.snapshot import PolicySnapshot
 from policies.spec import DocumentKey, Kind, RouteSpec
@@ -59,8 +60,10 @@ class _Refusal:
 class PolicyState:
     """The policies of one sidecar."""
 
-    def __init__(self, tenant_key: bytes) -> None:
+    def __init__(self, tenant_key: bytes, hosted: Mapping[int, PluginTask] | None = None) -> None:
+        """`hosted`: prime -> the task that a plugin's code answers here; None: not asked for."""
         self._tenant_key = tenant_key
+        self._hosted = hosted
         self._held: Mapping[DocumentKey, Held] = {}
         self._unbuilt: Mapping[str, RouteSpec] = {}
         """New routes that were refused: what they match is blocked, see BlockedRoute."""
@@ -249,6 +252,8 @@ class PolicyState:
             if isinstance(document.body, RouteSpec):
                 spec = document.body
             policy_compile.require_references(document, held)
+            if self._hosted is not None:
+                policy_compile.require_plugins(document, self._hosted)
             held[key] = Held(resource, policy_compile.build(document, self._tenant_key), now)
             unbuilt.pop(resource.name, None)
             return None

@@ -7,7 +7,7 @@ folder. Calls of one plugin run one after another; the process is started anew w
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -115,6 +115,11 @@ class PluginHost:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._tell(PluginEvent.LOADED, detail=".".join(map(str, plugin.manifest.version)))
+
+    @property
+    def tasks(self) -> Mapping[int, PluginTask]:
+        """Prime -> the task that its code answers."""
+        return self._tasks
 
     async def call(self, prime: int, param: int, context: str) -> str:
         """The plugin's answer, valid for its task. Raises PluginFaultError or SandboxUnavailableError."""

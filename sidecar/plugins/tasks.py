@@ -75,6 +75,11 @@ def plugin_hosts(folders: Sequence[Path], registry: Registry) -> dict[int, Plugi
     return {prime: host for prime, (host, task) in hosted_tasks(folders, told).items() if task.entry}
 
 
+def code_tasks(hosts: Mapping[int, PluginHost]) -> dict[int, PluginTask]:
+    """Prime -> the task as its plugin declares it: what policies may register for code."""
+    return {prime: host.tasks[prime] for prime, host in hosts.items()}
+
+
 def hosted_tasks(
     folders: Sequence[Path], on_action: Callable[[PluginAction], None]
 ) -> dict[int, tuple[PluginHost, PluginTask]]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from observability.metrics import Registry
 from observability.telemetry import Telemetry
 from policies.compile import compile_documents
+from policies.mathprotocol.manifest import PluginTask
 from policies.snapshot import PolicySnapshot
 from policies.spec import Source
 from policies.spec_load import load
@@ -55,8 +56,8 @@ def config_for(tmp_path: Path, text: str) -> SidecarConfig:
     )
 
 
-def compile_files(sources: list[Source], revision: int) -> PolicySnapshot:
-    return compile_documents(load(sources), bytes(32), revision=revision, source="file")
+def compile_files(hosted: Mapping[int, PluginTask], sources: Sequence[Source], revision: int) -> PolicySnapshot:
+    return compile_documents(load(sources), bytes(32), revision=revision, source="file", hosted=hosted)
 
 
 def sidecar_of(config: SidecarConfig) -> Sidecar:
@@ -141,6 +142,25 @@ print([name for name in sys.modules if name.startswith(("transport.ech", "transp
             await process.wait()
 
     assert imported == b"[]\n[]\n"
+
+
+async def test_policy_file_whose_plugin_is_missing_is_refused_and_named(tmp_path: Path) -> None:
+    codes = (
+        "---\napiVersion: aegis.mesh/v1\nkind: ProtocolPolicy\nmetadata: {name: codes}\nspec: {mode: enforce, "
+        "registered: [{prime: 31, name: ProductSentiment, kind: classification, params: [1, 13], code: true}]}\n"
+    )
+    async with answering_upstream() as upstream:
+        config = config_for(tmp_path, policy(upstream.url) + codes)
+        example = Path(__file__).parents[2] / "plugins/example_sentiment"
+
+        async with (
+            running(config) as without,
+            running(replace(config, data=tmp_path / "b", plugins=(example,))) as having,
+        ):
+            refused, accepted = await without.blockers(), await having.blockers()
+
+    assert "plugin code for task 31 (ProductSentiment)" in refused["policy"]
+    assert accepted == {}
 
 
 async def test_pages_say_what_runs(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from policies import wire
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label
 from policies.airlock.redact import AirlockPolicy
+from policies.mathprotocol.codes import Kind as TaskKind
+from policies.mathprotocol.manifest import PluginTask
 from policies.model import UnixNanos
 from policies.snapshot import Upstream
 from policies.spec import Document, Kind
@@ -193,6 +195,37 @@ async def test_rule_5_refused_policy_leaves_the_old_one_and_is_told_to_operators
         async with asyncio.timeout(30):
             while await refusals():
                 await asyncio.sleep(0.01)
+
+
+async def test_missing_plugin_is_told_to_operators_until_the_sidecar_comes_back_with_it(
+    plane: Plane, tmp_path: Path
+) -> None:
+    sentiment = PluginTask(31, "ProductSentiment", TaskKind.CLASSIFICATION, frozenset({1, 13}), entry="x:y")
+    codes = (
+        "apiVersion: aegis.mesh/v1\nkind: ProtocolPolicy\nmetadata: {name: codes}\nspec: {mode: enforce, registered: "
+        "[{prime: 31, name: ProductSentiment, kind: classification, params: [1, 13], code: true}]}\n"
+    )
+
+    async def refused() -> list[str]:
+        nodes = (await plane.admin().Status(admin_pb2.StatusRequest())).nodes
+        return [each.reason for node in nodes for each in node.resources if each.rejected_version]
+
+    async def eventually_refused(expected: int) -> list[str]:
+        async with asyncio.timeout(30):
+            while len(found := await refused()) != expected:
+                await asyncio.sleep(0.01)
+        return found
+
+    await plane.push(MODEL, airlock("good"), ROUTE)
+    async with sidecar(tmp_path, plane.address, state=PolicyState(bytes(32), {})) as client:
+        await until(lambda: client.current)
+        await plane.push(codes)
+        (reason,) = await eventually_refused(1)
+        assert reason.startswith("needs plugin code for task 31 (ProductSentiment)")
+        assert config_of(client).hint == "good"
+
+    async with sidecar(tmp_path, plane.address, state=PolicyState(bytes(32), {31: sentiment})):
+        assert await eventually_refused(0) == []
 
 
 async def test_rule_10_killed_control_plane_changes_nothing_and_a_restarted_sidecar_has_its_policies(

@@ -13,6 +13,10 @@ from policies import wire
 from policies.airlock.config import Action, AirlockConfig
 from policies.airlock.labels import Label, Profile
 from policies.airlock.redact import AirlockPolicy
+from policies.mathprotocol.codes import Kind as TaskKind
+from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
+from policies.mathprotocol.manifest import PluginTask
+from policies.mathprotocol.registered import RegisteredTask
 from policies.model import UnixNanos
 from policies.snapshot import Upstream
 from policies.spec import Body, Document, Kind, RouteSpec
@@ -351,3 +355,63 @@ def test_any_sequence_of_deltas_gets_a_verdict_that_agrees_with_the_state(sequen
         assert all(versions[r.name] == r.version for r in sent.upserts if r.name not in rejected)
         assert all(versions.get(each.name, "") == each.in_force for each in ack.rejected if not sent.complete)
         state.snapshot("live")
+
+
+CODE = RegisteredTask(31, "ProductSentiment", TaskKind.CLASSIFICATION, frozenset({1, 13}), code=True)
+ENFORCED = Document("codes", ProtocolConfig(mode=ProtocolMode.ENFORCE, registered=(CODE,)))
+PLUGIN = PluginTask(31, "ProductSentiment", TaskKind.CLASSIFICATION, frozenset({1, 13}), entry="sentiment:answer")
+
+
+@pytest.mark.parametrize(
+    "hosted",
+    [
+        {},
+        {37: replace(PLUGIN, prime=37)},
+        {31: replace(PLUGIN, params=frozenset({1}))},
+        {31: replace(PLUGIN, kind=TaskKind.GENERATIVE)},
+    ],
+)
+def test_policy_whose_plugin_is_missing_here_is_refused_and_its_predecessor_goes_on(
+    hosted: dict[int, PluginTask],
+) -> None:
+    state = PolicyState(bytes(32), hosted)
+    before = Document("codes", ProtocolConfig(mode=ProtocolMode.ENFORCE))
+    feed(state, UPSTREAM, AIRLOCK, before, Document("all", RouteSpec("/", "model", "hipaa", protocol="codes")))
+
+    ack = state.apply(delta(ENFORCED), NOW)
+
+    (rejected,) = ack.rejected
+    assert rejected.why.code == code_pb2.FAILED_PRECONDITION  # sent again when the sidecar comes back
+    assert "plugin code for task 31 (ProductSentiment)" in rejected.why.message
+    assert "--plugins" in rejected.why.message
+    assert rejected.in_force == wire.resource(before).version
+    snapshot = state.snapshot("live")
+    assert snapshot is not None
+    assert len(snapshot.routes) == 1
+
+
+def test_new_route_whose_plugin_is_missing_is_blocked() -> None:
+    state = PolicyState(bytes(32), {})
+    feed(state, UPSTREAM, AIRLOCK)
+    assert state.apply(delta(ENFORCED), NOW).rejected
+
+    ack = state.apply(delta(Document("all", RouteSpec("/", "model", "hipaa", protocol="codes"))), NOW)
+
+    assert "ProtocolPolicy 'codes'" in ack.rejected[0].why.message
+    snapshot = state.snapshot("live")
+    assert snapshot is not None
+    assert (len(snapshot.routes), len(snapshot.blocked)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "hosted"),
+    [(ProtocolMode.ENFORCE, {31: PLUGIN}), (ProtocolMode.MONITOR, {}), (ProtocolMode.OFF, {}), ("enforce", None)],
+)
+def test_policy_with_its_plugin_or_that_asks_none_is_in_force(
+    mode: ProtocolMode | str, hosted: dict[int, PluginTask] | None
+) -> None:
+    state = PolicyState(bytes(32), hosted)
+
+    document = Document("codes", ProtocolConfig(mode=ProtocolMode(mode), registered=(CODE,)))
+
+    assert not state.apply(delta(document), NOW).rejected
