@@ -172,13 +172,17 @@ class PolicyState:
         """Raise ReferenceMissingError if keys would come into force under a public name that we cannot prove.
 
         Refusing them keeps the former, under which tunnels stand, and stops the rotation before any client uses the new
-        name. Without former keys there is nothing to keep.
+        name; a certificate that was for the new name and is not any more when the key becomes active stops it there.
+        Without former keys there is nothing to keep.
         """
         former = next((each.value.ech for each in keys.values() if isinstance(each.value, TunnelKeys)), None)
         if former is None or not isinstance(new.value, TunnelKeys) or new.value.ech is None:
             return
-        known = {key.key.config.public_name for key in former.keys}
-        for name in {key.key.config.public_name for key in new.value.ech.keys} - known:
+        names = {key.key.config.public_name for key in new.value.ech.keys}
+        names -= {key.key.config.public_name for key in former.keys}
+        if former.active.config_id != new.value.ech.active.config_id:
+            names.add(new.value.ech.active.key.config.public_name)
+        for name in sorted(names):
             if not self.can_prove(name):
                 raise ReferenceMissingError(f"needs a certificate for the public name {name} in tunnel_identity")
 

@@ -22,7 +22,7 @@ from sidecar.tunnel_keys import TunnelView
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import NoTunnelToPeerError
 from transport.decisions import Decision, PeerMode, Reason, SecurityEvent, TunnelMode
-from transport.ech.config import EchKey, parse_config_list
+from transport.ech.config import EchConfig, EchKey, parse_config_list
 from transport.keyring import NoiseStatic
 from transport.noise.suite import StaticKey
 from transport.peers import SpiffeId
@@ -236,14 +236,15 @@ class SidecarTunnels:
 
     def _made_reception(self, view: TunnelView) -> Reception:
         keys = view.keys
-        ring = keys.ech if keys is not None and not self._is_not_for(view) else None
-        ours = ring.accepted if ring is not None else ()
-        tls = self._tls(tuple(key for key in ours if self.can_prove(key.config.public_name)))
+        ring = keys.ech if keys is not None else None
+        offered = ring.offered(self.can_prove) if ring is not None else None
+        # Whoever can prove no public name cannot reject, either: it has no ECH to speak of, and is not ready.
+        tls = self._tls(ring.accepted, (offered.config,)) if ring is not None and offered is not None else self._tls()
         statics = keys.statics if keys is not None else ()
         return Reception(tls, tuple(map(_static, statics)), _admission(view))
 
-    def _tls(self, ech_keys: tuple[EchKey, ...] = ()) -> ServerConfig:
-        return ServerConfig((self._files.credential,), alpn=(ALPN,), ech_keys=ech_keys)
+    def _tls(self, ech_keys: tuple[EchKey, ...] = (), offered: tuple[EchConfig, ...] = ()) -> ServerConfig:
+        return ServerConfig((self._files.credential,), alpn=(ALPN,), ech_keys=ech_keys, ech_retry=offered)
 
     def _look_at_certificate(self) -> None:
         """Without a certificate for the public name no client would believe which key to use instead of a stale one."""

@@ -9,6 +9,7 @@ A private key is an immutable `bytes` of the Python heap and a key object of Ope
 wiped from here (docs/tunnels.md says what is claimed); `repr` never shows one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -104,10 +105,21 @@ class EchKeyRing:
 
     @property
     def accepted(self) -> tuple[EchKey, ...]:
-        """What a server opens hellos with, whatever the state: the active one first, which is what it tells a client
-        whose key it does not have (`retry_configs`)."""
+        """What a server opens hellos with, whatever the state: the active one first."""
         ours = sorted(self.keys, key=lambda key: key.state is not KeyState.ACTIVE)
         return tuple(each.key for each in ours)
+
+    def offered(self, can_prove: Callable[[str], bool]) -> EchKey | None:
+        """What a server tells a client whose key it does not have (`retry_configs`): the active one. None: it can prove
+        no public name of ours, so that nobody would believe it.
+
+        A server whose certificate is not for the name of the active one, or not any more, offers the newest that it can
+        prove instead: it opens hellos to it, and can tell the same client the next one. To offer nothing would say that
+        it has no ECH.
+        """
+        order = (KeyState.ACTIVE, KeyState.RETIRING, KeyState.ANNOUNCED)
+        best = [key for state in order for key in reversed(self.keys) if key.state is state]
+        return next((each.key for each in best if can_prove(each.key.config.public_name)), None)
 
     @property
     def client_configs(self) -> bytes:
@@ -136,6 +148,10 @@ class EchKeyRing:
         retiring = [key for key in moved if key.state is KeyState.RETIRING]
         dropped = sorted(retiring, key=lambda key: key.since)[:-MAX_RETIRING]
         return EchKeyRing(tuple(key for key in moved if key not in dropped))
+
+    def withdraw(self) -> "EchKeyRing":
+        """Without the announced key, which no client was ever told of."""
+        return EchKeyRing(tuple(key for key in self.keys if key.state is not KeyState.ANNOUNCED))
 
     def retire(self, before: float) -> "EchKeyRing":
         """Without the keys that have been retiring since `before` (seconds since 1970) or earlier."""

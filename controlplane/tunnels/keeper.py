@@ -168,8 +168,24 @@ class TunnelKeeper:
         self._change(change, "rotation begun")
 
     def force(self) -> None:
-        """Take what is under way one step further without those who have not acknowledged."""
-        self._change(lambda state: tunnel_state.force(state, self._now()), "rotation forced")
+        """Take what is under way one step further without those who have not acknowledged.
+
+        Raises NotNowError if that would bring another public name: a server without a certificate for it, which has
+        refused the key for that reason, could not even reject a client.
+        """
+
+        def change(state: TunnelState) -> TunnelState:
+            waiting = self._report().waiting_for
+            if waiting and (name := tunnel_state.name_to_come(state)):
+                raise NotNowError(
+                    f"{len(waiting)} sidecars have not acknowledged the key for {name}, the first is "
+                    f"{waiting[0].spiffe_id} ({waiting[0].node_id}): without a certificate for that name their clients "
+                    "would be turned away. `aegis policy status` says what they refuse; renew certificates, or push "
+                    "the former publicName, which withdraws the key"
+                )
+            return tunnel_state.force(state, self._now())
+
+        self._change(change, "rotation forced")
 
     def revoke(self, whose: str) -> None:
         """Give a workload another static at once. Raises NoSuchWorkloadError."""

@@ -103,6 +103,15 @@ def announce_statics(state: TunnelState, whose: Iterable[SpiffeId], now: float, 
     return replace(state, workloads=_announced(state.workloads, due, now, random))
 
 
+def name_to_come(state: TunnelState) -> str:
+    """The public name that the next step brings; empty: it stays as it is."""
+    ring = state.ring
+    if ring is None or ring.announced is None:
+        return ""
+    name = ring.announced.key.config.public_name
+    return "" if name == ring.active.key.config.public_name else name
+
+
 def force(state: TunnelState, now: float) -> TunnelState:
     """With every rotation that is under way taken one step further, confirmed or not."""
     ring = state.ring.activate(now) if state.ring is not None and state.ring.announced is not None else state.ring
@@ -142,7 +151,11 @@ def _enrol(state: TunnelState, wanted: Wanted, now: float, random: RandomBytes) 
 def _advance_ring(
     ring: EchKeyRing | None, policy: TunnelConfig | None, now: float, random: RandomBytes, *, confirmed: bool
 ) -> EchKeyRing | None:
-    if ring is None or policy is None or not confirmed:
+    if ring is None or policy is None:
+        return ring
+    if ring.announced is not None and ring.announced.key.config.public_name != policy.public_name:
+        return ring.withdraw()  # policy has another name by now; whoever refused this one is waited for no longer
+    if not confirmed:
         return ring
     if ring.announced is not None:
         return ring.activate(now)

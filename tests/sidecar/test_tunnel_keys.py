@@ -217,3 +217,19 @@ def test_keys_under_a_public_name_that_cannot_be_proved_are_refused_and_the_form
     assert "other.example" in refused.rejected[0].why.message
     assert kept == former
     assert not taken.HasField("error_detail")
+
+
+def test_a_key_that_becomes_active_when_its_name_cannot_be_proved_any_more_is_refused() -> None:
+    """A certificate was renewed without the new name while the rotation went on."""
+    keys = mesh_keys()
+    renamed = state.announce_ech(keys, TunnelConfig("other.example"), 2000.0, os.urandom)
+    sidecar = fed(renamed, LLM)
+    former = sidecar.tunnels()
+    sidecar.can_prove = {"mesh.example"}.__contains__
+
+    ack = sidecar.apply(deltas(state.force(renamed, 3000.0), LLM)[0], NOW)
+
+    assert "other.example" in ack.rejected[0].why.message
+    assert sidecar.tunnels() == former
+    sidecar.can_prove = {"mesh.example", "other.example"}.__contains__
+    assert not sidecar.apply(deltas(state.force(renamed, 3000.0), LLM)[0], NOW).rejected

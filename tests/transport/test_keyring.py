@@ -20,6 +20,11 @@ def key(config_id: int, state: KeyState = KeyState.ANNOUNCED, since: float = 0.0
     return RingKey(EchKey(replace(pair.config, config_id=config_id), pair.private_key), state, since)
 
 
+def named(config_id: int, public_name: str) -> RingKey:
+    pair = generate_key(public_name, os.urandom)
+    return RingKey(EchKey(replace(pair.config, config_id=config_id), pair.private_key), KeyState.ANNOUNCED, 0.0)
+
+
 def free_id(ring: EchKeyRing) -> int:
     return generate_key("public.example", os.urandom, live_ids=[each.config_id for each in ring.keys]).config.config_id
 
@@ -172,3 +177,17 @@ def test_garbage_gives_our_error_only(config: bytes, private: bytes) -> None:
 def test_halves_of_different_statics_are_refused() -> None:
     with pytest.raises(KeyRingError, match="belong together"):
         NoiseStatic(NoiseStatic.of(os.urandom(32)).public, os.urandom(32))
+
+
+def test_a_server_offers_the_active_key_or_else_the_newest_that_it_can_prove() -> None:
+    former, present, next_one = (
+        named(number, name) for number, name in enumerate(("a.example", "b.example", "c.example"))
+    )
+    ring = EchKeyRing.begin(former).announce(present).activate(100.0).announce(next_one)
+
+    assert ring.accepted[0] is present.key
+    assert ring.offered(lambda _: True) is present.key
+    assert ring.offered({"a.example", "c.example"}.__contains__) is former.key
+    assert ring.offered({"c.example"}.__contains__) is next_one.key
+    assert ring.offered(lambda _: False) is None
+    assert ring.withdraw().announced is None

@@ -102,9 +102,11 @@ class ServerConfig:
     cipher_suites: tuple[int, ...] = DEFAULT_SUITES
     groups: tuple[int, ...] = DEFAULT_GROUPS
     ech_keys: tuple[EchKey, ...] = field(default=(), repr=False)
-    """What hellos are opened with: the current key first, then those that are still honoured."""
+    """What hellos are opened with: the current key first, then those that are still honoured. To open one needs no
+    certificate for the public name."""
     ech_retry: tuple[EchConfig, ...] = ()
-    """What a client whose ECH we cannot open is told to use. Empty: the configuration of the first key."""
+    """What a client whose ECH we cannot open is told to use. Empty: the configuration of the first key. Either way we
+    must have a certificate for the public name, or the client could not come a second time."""
     choose: Choose | None = None
     """Instead of `choose_by_name`."""
 
@@ -112,17 +114,19 @@ class ServerConfig:
         _check(self.cipher_suites, self.groups, self.alpn)
         if not self.credentials:
             raise ValueError("a server needs a certificate")
-        for config in (*(key.config for key in self.ech_keys), *self.ech_retry):
+        for config in self._offered:
             if not any(credential.covers(config.public_name) for credential in self.credentials):
                 # A client whose ECH is rejected believes the retry configurations of `public_name` only.
-                raise ValueError("a server with ECH needs a certificate for the public name of each configuration")
+                raise ValueError("a server needs a certificate for the public name of each configuration it offers")
 
     @property
     def retry_configs(self) -> bytes | None:
         """The ECHConfigList for clients whose ECH we cannot open, or None if we have no keys at all."""
-        if not self.ech_keys:
-            return None
-        return encode_config_list(self.ech_retry or (self.ech_keys[0].config,))
+        return encode_config_list(self._offered) if self._offered else None
+
+    @property
+    def _offered(self) -> tuple[EchConfig, ...]:
+        return self.ech_retry or tuple(key.config for key in self.ech_keys[:1])
 
     def choose_by_name(self, offer: ClientOffer) -> ServerChoice:
         """The credential for the name, or the first; the first of our protocols that the client offers.

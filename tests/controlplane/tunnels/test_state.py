@@ -53,6 +53,19 @@ def test_who_is_not_named_any_more_loses_its_keys() -> None:
     assert begun().workloads.keys() != state.workloads.keys()
 
 
+def test_an_announced_key_of_a_name_that_policy_has_left_is_withdrawn_without_waiting() -> None:
+    """It was refused for want of a certificate, and would be waited for until there is one."""
+    renamed = Wanted(TunnelConfig("other.example"), WANTED.workloads)
+    announced = step(begun(), 1.0, renamed)
+    assert tunnel_state.name_to_come(announced) == "other.example"
+
+    back = step(announced, 2.0, confirmed=False)
+
+    assert list(ids(back).values()) == [KeyState.ACTIVE]
+    assert tunnel_state.name_to_come(back) == ""
+    assert step(announced, 2.0, renamed, confirmed=False) is announced
+
+
 def test_a_new_ech_key_is_announced_and_becomes_active_only_when_confirmed() -> None:
     state = begun()
     first = next(iter(ids(state)))

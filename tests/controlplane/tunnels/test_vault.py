@@ -16,7 +16,7 @@ from controlplane.tunnels.state import TunnelState, Wanted, advance
 from controlplane.tunnels.vault import Acknowledged, TunnelVault
 from policies import wire
 from policies.spec import Document, Kind
-from policies.tunnel import PeerConfig, TunnelConfig
+from policies.tunnel import MESH, PeerConfig, TunnelConfig
 from transport.keyring import KeyState
 from transport.peers import SpiffeId
 
@@ -193,6 +193,27 @@ def test_what_operators_ask_for_is_refused_while_something_is_under_way(vault: T
         keeper.revoke("spiffe://mesh/sidecar/nobody")
     keeper.force()
     assert KeyState.RETIRING in [key.state for key in keeper.report().kept.state.ring.keys]  # type: ignore[union-attr] # there is one
+
+
+def test_another_public_name_is_not_forced_upon_servers_that_refuse_it(vault: TunnelVault) -> None:
+    clock = Clock()
+    keeper = keeping(vault, clock)
+    epoch = keeper.settle([]).epoch
+    keeper.settle(acked(epoch, clock, "one"))
+    renamed = wire.resource(Document(MESH, TunnelConfig("other.example")))
+    keeper.want({**RESOURCES, (Kind.TUNNEL, MESH): renamed})
+    keeper.settle(acked(epoch, clock, "one"))
+
+    with pytest.raises(NotNowError, match=r"other\.example") as refused:
+        keeper.force()
+    keeper.want(RESOURCES)
+    withdrawn = keeper.settle(acked(epoch, clock, "one"))
+
+    assert "spiffe://mesh/sidecar/llm" in str(refused.value)
+    ring = keeper.report().kept.state.ring
+    assert ring is not None
+    assert [(key.state, key.key.config.public_name) for key in ring.keys] == [(KeyState.ACTIVE, "mesh.example")]
+    assert withdrawn.epoch > epoch
 
 
 def test_sidecars_that_change_their_names_do_not_fill_the_store(

@@ -58,11 +58,11 @@ class Lab:
         self.root: Final = self._certificate(self._root_name, self._root_key, ())
         self.root_file: Final = folder / "ca.pem"
         self.root_file.write_bytes(self.root.public_bytes(Encoding.PEM))
-        self.secret: Final = self._chain("inner", SECRET)
-        self.public: Final = self._chain("outer", PUBLIC)
-        self.both: Final = self._chain("both", SECRET, PUBLIC)
+        self.secret: Final = self.chain("inner", SECRET)
+        self.public: Final = self.chain("outer", PUBLIC)
+        self.both: Final = self.chain("both", SECRET, PUBLIC)
         """For servers that have one certificate only."""
-        self.localhost: Final = self._chain("localhost", "localhost")
+        self.localhost: Final = self.chain("localhost", "localhost")
         """For the DNS server."""
         self.key: Final = generate_key(PUBLIC, os.urandom)
         """What servers open hellos with, and what they offer to whoever comes with another."""
@@ -91,7 +91,8 @@ class Lab:
             name.encode(), chain.key, chain.certificate, [self.root], _old_encryption(password)
         )
 
-    def _chain(self, name: str, *hosts: str) -> Chain:
+    def chain(self, name: str, *hosts: str) -> Chain:
+        """A certificate for these names."""
         key = ec.generate_private_key(ec.SECP256R1())
         return Chain(self._certificate(_name(name), key, hosts), key)
 

@@ -115,7 +115,7 @@ class OwnServer:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             running = Running(listener.getsockname()[1], seen=[])
             assert running.seen is not None
-            serving = threading.Thread(target=_serve, args=(listener, config, running.seen))
+            serving = threading.Thread(target=serve, args=(listener, config, running.seen))
             serving.start()
             try:
                 yield running
@@ -130,7 +130,8 @@ def credential(chain: Chain) -> Credential:
     return Credential.from_pem(chain.certificate.public_bytes(Encoding.PEM), key)
 
 
-def _serve(listener: socket.socket, config: ServerConfig, seen: list[Seen]) -> None:
+def serve(listener: socket.socket, config: ServerConfig, seen: list[Seen]) -> None:
+    """Answer one connection after the other until the listener is shut down."""
     while True:
         try:
             sock, _ = listener.accept()
