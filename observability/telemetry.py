@@ -48,6 +48,8 @@ class Telemetry:
         context is passed on as it is and no trace begins."""
         self.registry = registry
         self._spans = spans
+        self.begins_traces = spans is not None
+        """Whether an exchange that came without a `traceparent` gets one."""
         self._sample_ratio = sample_ratio
         self._entropy = entropy
         self._fresh: list[str] = []
@@ -56,6 +58,7 @@ class Telemetry:
         self._connections = registry.counter(names.CONNECTIONS).cell()
         self._connections_open = registry.gauge(names.CONNECTIONS_OPEN).cell()
         self._upstreams = registry.counter(names.UPSTREAM_CONNECTIONS)
+        self._reused: dict[str, list[float]] = {}
 
     def trace(self, incoming_traceparent: str) -> tuple[str, str]:
         """(traceparent to send upstream, parent span id or empty). A caller's `tracestate` is valid only together with
@@ -86,7 +89,13 @@ class Telemetry:
 
     def upstream_connected(self, upstream: str, *, reused: bool) -> None:
         """A request got a connection to `upstream`."""
-        self._upstreams.add((upstream, "true" if reused else "false"))
+        if not reused:
+            self._upstreams.add((upstream, "false"))
+            return
+        cell = self._reused.get(upstream)
+        if cell is None:
+            cell = self._reused[upstream] = self._upstreams.cell((upstream, "true"))
+        cell[0] += 1
 
     async def run(self) -> None:
         """Fold until cancelled."""

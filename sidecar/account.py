@@ -26,6 +26,7 @@ class Account:
         "findings",
         "first_chunk_at",
         "model",
+        "observed",
         "parent_span",
         "request_bytes",
         "response_bytes",
@@ -52,6 +53,8 @@ class Account:
         self.stream = False
         self.task = 0
         self.findings = NOTHING_FOUND
+        self.observed = _NOTHING_SEEN
+        """In the answer, on behalf of metrics."""
 
     def sent_begins(self, body: bytes) -> None:
         """The beginning of a body leaves the pod; nothing of an answer is there."""
@@ -72,10 +75,12 @@ class Account:
         else:
             self._response_hash.update(body)
 
-    def trace(self, traceparent: str, parent_span: str) -> None:
-        """Remembers the trace context that is passed on."""
-        self.traceparent = traceparent
-        self.parent_span = parent_span
+    @property
+    def result(self) -> ResultCode:
+        """How the exchange ended, if an answer came that nobody changes."""
+        if self.status >= 400:
+            return ResultCode.UPSTREAM_REFUSED
+        return ResultCode.UPSTREAM_FAILED if self.observed.upstream_error else ResultCode.FORWARDED
 
     def entry(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> AuditEntry:
         """For the audit trail."""
@@ -96,12 +101,9 @@ class Account:
         made: AuditEntry = _new(AuditEntry, entry)
         return made
 
-    def record(
-        self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos, observed: Observed | None
-    ) -> ExchangeRecord:
+    def record(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> ExchangeRecord:
         """For telemetry."""
-        seen = observed or _NOTHING_SEEN
-        dialect = plan.dialect
+        seen, dialect = self.observed, plan.dialect
         record = (
             exchange,
             plan.route_name,

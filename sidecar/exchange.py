@@ -8,7 +8,7 @@
         │              upstream_ready ──────────── the request, spliced ──────▶ │
         │              answer_head    how is this answer to be read?    ◀────── │
         │ ◀──answer─── answer_body    put back what was taken out       ◀────── │
-        │              answer_end                                       ◀────── │
+        │              answer_end     (answer_whole: all three)         ◀────── │
         │              _finish        one leaf, one record, effects: whatever happened
 
 Nothing here waits. Each method is told what just happened, does what follows from it and returns; an exchange costs no
@@ -21,10 +21,9 @@ import logging
 from functools import partial
 from typing import Final
 
-from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode
+from policies.model import FORWARD_UNCHANGED, Decoy, Delegate, Deny, Effect, Forward, ResultCode, UnixNanos
 from sidecar import refusals
 from sidecar.account import Account
-from sidecar.admission import SHORT_BODY, Admission
 from sidecar.answering import Answering
 from sidecar.codecs.http1_delivery import Delivery
 from sidecar.codecs.http1_errors import BadRequestError
@@ -34,7 +33,7 @@ from sidecar.inspection import Inspected, inspect
 from sidecar.patience import Patience
 from sidecar.ports import Client
 from sidecar.refusals import Refusal, error_head
-from sidecar.sending import BODY_METHODS, Sending
+from sidecar.sending import SHORT_BODY, Sending
 from sidecar.services import Services
 from sidecar.upstream import UpstreamConnection
 from sidecar.upstream_errors import UpstreamError
@@ -58,14 +57,13 @@ class ExchangeRun:
         self._plan = plan = services.planner.plan(head, services.snapshots.current)
         self._account = account = Account(services.now())
         self.id = services.new_id(account.started_at)
-        self._patience = Patience(services.clock(), plan)
+        self._began_at = services.clock()
+        self._patience: Patience | None = None
+        """Made when somebody asks for it: most exchanges end before."""
         self._over = False
 
-        self._sending = Sending(head, length, plan, account)
+        self._sending = Sending(services, head, length, plan, account)
         """The request on its way out."""
-        self._inspects = plan.inspects and (length != 0 or head.method in BODY_METHODS)
-        """Whether the body is read whole before anything leaves."""
-        self._admission = Admission(services, plan, holds=self._inspects)
         self._inspected: Inspected | None = None
         """What the policies made of it."""
         self._effects: tuple[Effect, ...] = ()
@@ -77,7 +75,7 @@ class ExchangeRun:
         self._was_sent_again = False
 
         self._answering: Answering | None = None
-        """The answer on its way back, from its head on."""
+        """The answer on its way back, from its head on; None, too, if it came whole and nobody changes it."""
         self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
         """The same as bytes for the client, or what it is told instead."""
         self._asks_again = False
@@ -88,51 +86,48 @@ class ExchangeRun:
 
     def request_head(self, traceparent: bytes) -> None:
         """A request began."""
-        head, length, account = self._head, self._sending.length, self._account
-        refusal = self._admission.at_head(length, account.started_at)
+        head, sending, services, account = self._head, self._sending, self._services, self._account
+        refusal = sending.refusal_at_head()
         if refusal is not None:
-            if head.expects_continue or length > SHORT_BODY:
+            if head.expects_continue or sending.length > SHORT_BODY:
                 self._refuse(refusal)
             return
-        account.traceparent, account.parent_span = self._services.telemetry.trace(traceparent.decode("ascii"))
-        if head.expects_continue and length:
+        if traceparent or services.telemetry.begins_traces:
+            account.traceparent, account.parent_span = services.telemetry.trace(traceparent.decode("ascii"))
+        if head.expects_continue and sending.length:
             self._client.send(_CONTINUE)
 
     def request_body(self, data: bytes) -> None:
         """Some of the body came."""
-        self._patience.moved_at = self._services.clock()
-        if not self._over and self._may_hold(data):
-            self._sending.hold(data)
+        self._waits().moved_at = self._services.clock()
+        if not self._over:
+            refusal = self._sending.hold(data)
+            if refusal is not None:
+                self._refuse(refusal)
 
     def request_end(self, data: bytes) -> None:
         """The request is whole."""
-        if self._over or not self._may_hold(data):
+        if self._over:
             return
-        body = self._sending.end(data)
-        if self._admission.refusal is not None:
-            self._refuse(self._admission.refusal)
-        elif self._inspects:
-            self._inspect(body)
-        elif self._is_asking:
-            self._sending.hold(body)
-        else:
-            self._sending.whole = body
-            self._ask()
-
-    def _may_hold(self, data: bytes) -> bool:
-        """Whether there is room for what came. False: the exchange was ended for want of it."""
-        self._account.request_bytes += len(data)
-        refusal = self._admission.count(len(data))
+        sending = self._sending
+        refusal = sending.end(data)
         if refusal is not None:
             self._refuse(refusal)
-        return refusal is None
+        elif sending.holds:
+            self._inspect(sending.taken(data))
+        elif self._is_asking:
+            sending.keep(data)
+        else:
+            sending.whole = sending.taken(data)
+            self._ask()
 
     def request_flush(self) -> None:
         """All that came at once was told. What is not whole and no policy reads goes onward."""
-        if self._over or self._inspects or self._admission.refusal is not None or self._sending.whole is not None:
+        sending = self._sending
+        if self._over or sending.holds or sending.refusal is not None or sending.whole is not None:
             return
         if self._connection is not None:
-            self._sending.go_on(self._connection)
+            sending.go_on(self._connection)
         elif not self._is_asking:
             self._ask()
 
@@ -145,7 +140,7 @@ class ExchangeRun:
         elif services.inspector.waiting >= services.limits.waiting_bodies:
             self._refuse(refusals.CROWDED)
         else:
-            self._patience.queued_at = services.clock()
+            self._waits().queued_at = services.clock()
             work = partial(inspect, body, plan, self.id, services.peer, started_at)
             services.inspector.submit(len(body), work, self._decided, self._is_wanted)
 
@@ -154,7 +149,8 @@ class ExchangeRun:
 
     def _decided(self, inspected: Inspected | None) -> None:
         """The verdict is there, or None: the inspection failed, and what was not inspected does not leave."""
-        self._patience.queued_at = None
+        if self._patience is not None:
+            self._patience.queued_at = None
         if self._over:
             return
         if inspected is None:
@@ -162,10 +158,14 @@ class ExchangeRun:
             return
         account, verdict = self._account, inspected.verdict
         self._inspected = inspected
-        self._effects = verdict.effects
         account.model = inspected.model
         account.stream = inspected.stream
         account.findings = inspected.findings
+        if verdict is FORWARD_UNCHANGED:
+            self._sending.whole = inspected.body
+            self._ask()
+            return
+        self._effects = verdict.effects
         match verdict:
             case Forward():
                 account.task = verdict.task
@@ -193,11 +193,8 @@ class ExchangeRun:
         """Answer in place of the model, which is never called."""
         self._account.status = 200
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode("latin-1")
-        self._delivery.head(head + self._own_fields(), len(body))
-        self._delivery.body(body)
-        self._delivery.end()
-        self._deliver()
-        self._finish(result)
+        self._delivery.whole(head + self._own_fields(), body)
+        self._end(result)
 
     # --- the request goes out ---
 
@@ -222,7 +219,7 @@ class ExchangeRun:
 
     def upstream_drained(self) -> None:
         """Go on."""
-        self._patience.moved_at = self._services.clock()
+        self._waits().moved_at = self._services.clock()
         self._client.resume()
 
     # --- the answer comes back ---
@@ -261,9 +258,25 @@ class ExchangeRun:
         if not self._sending.is_whole:
             connection.abandon()  # it answered early and would take the rest for another request
             self._delivery.keep_alive = False
-        elif self._patience.stalled_at is not None:
+        elif self._patience is not None and self._patience.stalled_at is not None:
             connection.resume()
         self._read_answer(data, ended=True)
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """The answer came at once, as most do. Nobody has to wait for any of it, unless policies change it."""
+        inspected, account = self._inspected, self._account
+        changes = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
+        if changes or self._connection is None or self._patience is not None or not self._sending.is_whole:
+            self.answer_head(head, len(body))
+            self.answer_end(body)
+            return
+        self._connection = None
+        account.status = head.status
+        if body:
+            account.received(body)
+        if inspected is not None and not head.content_encoding:
+            account.observed = self._plan.dialect.note(body)
+        self._delivery.whole(head.rendered + self._own_fields(), body)
 
     def _read_answer(self, data: bytes, *, ended: bool) -> None:
         answering = self._answering
@@ -315,11 +328,12 @@ class ExchangeRun:
         if self._asks_again:
             self._begin_anew()
         answering = self._answering
-        if self._over or answering is None or not answering.may_leave:
-            return
-        self._deliver()
-        if self._delivery.ended:
-            self._finish(answering.result)
+        if self._over:
+            pass
+        elif self._delivery.ended:
+            self._end(self._account.result if answering is None else answering.result)
+        elif answering is not None and answering.may_leave:
+            self._deliver(self._services.now())
 
     def _begin_anew(self) -> None:
         assert self._inspected is not None  # noqa: S101 only a policy asks for it
@@ -329,12 +343,12 @@ class ExchangeRun:
         self._inspected.policies.restart()
         self._ask()
 
-    def _deliver(self) -> None:
+    def _deliver(self, now: UnixNanos) -> None:
         account, delivery = self._account, self._delivery
         if self._services.draining:
             delivery.keep_alive = False
         if not account.first_chunk_at and delivery.has_news:
-            account.first_chunk_at = self._services.now()
+            account.first_chunk_at = now
         self._client.send(delivery.take())
 
     # --- what may end it at any moment ---
@@ -342,17 +356,17 @@ class ExchangeRun:
     def client_gone(self) -> None:
         """Nobody is left to answer."""
         if not self._over:
-            self._finish(ResultCode.CLIENT_GONE)
+            self._finish(ResultCode.CLIENT_GONE, self._services.now())
 
     def client_full(self) -> None:
         """The client reads slowly: so do we."""
-        self._patience.stalled_at = self._services.clock()
+        self._waits().stalled_at = self._services.clock()
         if self._connection is not None:
             self._connection.pause()
 
     def client_drained(self) -> None:
         """Go on."""
-        self._patience.stalled_at = None
+        self._waits().stalled_at = None
         if self._connection is not None:
             self._connection.resume()
 
@@ -386,10 +400,15 @@ class ExchangeRun:
 
     def look_at_clock(self, now: float) -> float:
         """Ends the exchange if it takes too long; when to look again."""
-        due, refusal = self._patience.next_end(self._services.limits, self._sending, self._connection)
+        due, refusal = self._waits().next_end(self._services.limits, self._sending, self._connection)
         if now >= due and not self._over:
             self._refuse(refusal)
         return due
+
+    def _waits(self) -> Patience:
+        if self._patience is None:
+            self._patience = Patience(self._began_at, self._plan)
+        return self._patience
 
     # --- the end ---
 
@@ -408,39 +427,41 @@ class ExchangeRun:
         if not delivery.begun:
             self._account.status = refusal.status
             body = self._plan.dialect.error(refusal.status, refusal.code, refusal.message, self.id)
-            delivery.head(error_head(refusal, self.id), len(body))
-            delivery.body(body)
+            delivery.whole(error_head(refusal, self.id), body)
             delivery.keep_alive = delivery.keep_alive and self._sending.is_whole
         elif event := self._answering.error_event(refusal.code, refusal.message) if self._answering else b"":
             delivery.body(event)
+            delivery.end()
             delivery.keep_alive = False
         else:
             self._client.abort()  # the one way left to say that this is not the end it should have had
-            self._finish(refusal.result)
+            self._finish(refusal.result, self._services.now())
             return
-        delivery.end()
-        self._deliver()
-        self._finish(refusal.result)
+        self._end(refusal.result)
 
     def _drop_upstream(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
 
-    def _finish(self, result: ResultCode) -> None:
+    def _end(self, result: ResultCode) -> None:
+        """The last of the answer leaves."""
+        now = self._services.now()
+        self._deliver(now)
+        self._finish(result, now)
+
+    def _finish(self, result: ResultCode, now: UnixNanos) -> None:
         """The only way out."""
         self._over = True
         if self._connection is not None:
             self._drop_upstream()
         services, account, plan, answering = self._services, self._account, self._plan, self._answering
-        observed = None
         if answering is not None:
-            observed = answering.observed
+            account.observed = answering.observed or account.observed
             account.findings = answering.findings or account.findings
-        now = services.now()
         services.audit.append(account.entry(self.id, plan, result, now))
-        services.telemetry.record(account.record(self.id, plan, result, now, observed))
-        self._admission.give_back()
+        services.telemetry.record(account.record(self.id, plan, result, now))
+        self._sending.give_back()
         if self._effects:
             services.effects.carry_out(self._effects, self.id, now)
         self._client.finished(keep_alive=self._delivery.keep_alive)

@@ -39,6 +39,8 @@ class Inspected(NamedTuple):
     stream: bool = False
     policies: PipelineRun | None = None
     """Sees the answer later. None when the body could not be read."""
+    changes_answer: bool = False
+    """Whether any of them wants to."""
     findings: Mapping[str, int] = NOTHING_FOUND
     redacted: int = 0
     """How many identifiers were taken out."""
@@ -64,21 +66,31 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
         Exchange(exchange, peer, dialect.name, model, route.name, stream, now, prompt.unreadable, plan.conversation)
     )
     verdict = policies.request(prompt.segments, now)
-    findings = policies.findings()
+    changes, findings = policies.rewrites_answer, policies.findings()
     if verdict is FORWARD_UNCHANGED:
-        return Inspected(verdict, body, "", model, stream, policies, findings)
+        return Inspected(verdict, body, "", model, stream, policies, changes, findings)
     match verdict:
         case Forward():
             redacted = identifiers(findings) if verdict.edits else 0
             rewritten, cited = prompt.rewrite(verdict), prompt.cited(verdict)
             return Inspected(
-                verdict, rewritten, "", model, stream, policies, findings, redacted, verdict.guards_answer, cited
+                verdict,
+                rewritten,
+                "",
+                model,
+                stream,
+                policies,
+                changes,
+                findings,
+                redacted,
+                verdict.guards_answer,
+                cited,
             )
         case Decoy(text=text):
             content_type, false_answer = dialect.decoy(prompt, text, exchange)
-            return Inspected(verdict, false_answer, content_type, model, stream, policies, findings)
+            return Inspected(verdict, false_answer, content_type, model, stream, policies, changes, findings)
         case Delegate():
-            inspected = Inspected(verdict, b"", "", model, stream, policies, findings)
+            inspected = Inspected(verdict, b"", "", model, stream, policies, changes, findings)
             return inspected._replace(render=partial(dialect.decoy, prompt))
         case Deny():
-            return Inspected(verdict, b"", "", model, stream, policies, findings)
+            return Inspected(verdict, b"", "", model, stream, policies, changes, findings)

@@ -13,10 +13,10 @@ class Patience:
 
     __slots__ = ("_deadline", "_idle_timeout", "moved_at", "queued_at", "stalled_at")
 
-    def __init__(self, now: float, plan: Plan) -> None:
-        self._deadline = now + plan.total_timeout
+    def __init__(self, began_at: float, plan: Plan) -> None:
+        self._deadline = began_at + plan.total_timeout
         self._idle_timeout = plan.idle_timeout
-        self.moved_at = now
+        self.moved_at = began_at
         """When the request last went on."""
         self.queued_at: float | None = None
         """Since when it waits for the inspector's thread or is read by it; None: it does not."""

@@ -80,6 +80,9 @@ class AuditTrail(Protocol):
 class Telemetry(Protocol):
     """Metrics and traces, off the path: `record` appends a tuple, a flusher does the rest."""
 
+    begins_traces: bool
+    """Whether an exchange that came without a `traceparent` gets one."""
+
     def trace(self, incoming_traceparent: str) -> tuple[str, str]:
         """(traceparent to send upstream, parent span id or empty) for a new exchange. Bad input starts a new trace."""
 

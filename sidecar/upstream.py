@@ -158,10 +158,11 @@ class UpstreamConnection(asyncio.Protocol):
         except BadAnswerError as error:
             self._fail(BrokenError(str(error)))
             return
-        if self._reader.idle:
+        reader = self._reader
+        if reader.idle:
             self._caller = None
             # Before the exchange ends, which may begin the client's next one: it can have this connection.
-            if self.is_usable:
+            if reader.reusable and (not self._shares_socket or self.is_usable):
                 self.reused = True
                 self.due = self.last_byte_at + KEEP_ALIVE
                 self._released(self)

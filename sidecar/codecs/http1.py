@@ -53,6 +53,10 @@ class AnswerSink(Protocol):
     def answer_end(self, data: bytes) -> None:
         """The answer is whole; `data` is the last of its body, or empty."""
 
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """An answer came at once, head and body, as most do: in place of `answer_head` and `answer_end`. Never one that
+        has no body."""
+
 
 Begin = Callable[[RequestHead, int, bytes], RequestSink]
 """`begin(head, length, traceparent)`: a request begins; who is to be told of the rest. `length` may be CHUNKED."""
@@ -93,11 +97,20 @@ class RequestReader:
         """Bytes that came and were not read yet."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> None:
-        """Reads on. Raises BadRequestError; the connection is then beyond repair."""
+    def feed(self, data: bytes) -> bool:
+        """Reads on. Whether that was one request, all of it, and nothing else. Raises BadRequestError; the connection
+        is then beyond repair."""
+        if not (self._buffer or self.is_held or self._sink is not None):
+            familiar = self._familiar
+            end, head, length = familiar.end(data), familiar.head, familiar.length
+            if end and head is not None and end + length == len(data):  # one request, all of it: nearly always
+                self.is_held = True
+                self._begin(head, length, b"").request_end(data[end:])
+                return True
         self._buffer = self._buffer + data if self._buffer else data
         if not self._running:
             self._run()
+        return False
 
     def next_message(self) -> None:
         """The request that ended is dealt with: read what came after it. Raises like `feed`."""
@@ -199,6 +212,14 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Reads on. Raises BadAnswerError; the connection is then beyond repair."""
+        if not self._buffer and not self._left and self._sink is not None and not self._bodyless:
+            familiar = self._familiar
+            end, head = familiar.end(data), familiar.head
+            if end and head is not None and head.has_body and end + familiar.length == len(data):  # nearly always
+                sink, self._sink = self._sink, None
+                self.reusable = head.keep_alive
+                sink.answer_whole(head, data[end:])
+                return
         self._buffer = self._buffer + data if self._buffer else data
         try:
             while self._buffer and self._sink is not None:
@@ -244,14 +265,18 @@ class AnswerReader:
                 raise BadAnswerError("the upstream switches protocols unasked")
             sink.answer_interim(head)
             return True
-        sink.answer_head(head, length)
-        if self._bodyless or status in {204, 304}:
-            length = 0
-        self.reusable = head.keep_alive and length != UNTIL_CLOSE
-        if 0 <= length <= len(data) - end:
+        bodyless = self._bodyless or not head.has_body
+        self.reusable = head.keep_alive and (bodyless or length != UNTIL_CLOSE)
+        if 0 <= length <= len(data) - end and not bodyless:
             self._buffer = data[end + length :]
             self._sink = None
-            sink.answer_end(data[end : end + length])
+            sink.answer_whole(head, data[end : end + length])
+            return True
+        sink.answer_head(head, length)
+        if bodyless:
+            self._buffer = data[end:]
+            self._sink = None
+            sink.answer_end(b"")
             return True
         self._buffer = data[end:]
         self._left = length

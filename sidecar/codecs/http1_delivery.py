@@ -49,6 +49,13 @@ class Delivery:
         """The body is whole."""
         self.ended = True
 
+    def whole(self, rendered: bytes, body: bytes) -> None:
+        """All of an answer with a body, which may be empty: `head`, `body` and `end` at once."""
+        self._rendered = rendered
+        self._length = len(body)
+        self._pieces = [body]
+        self.ended = True
+
     @property
     def has_news(self) -> bool:
         """Whether there is more to take than a head."""

@@ -45,6 +45,7 @@ _HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
 )
+_BODILESS: Final = frozenset({204, 304})
 # Written anew for every message, by us or by whoever frames it.
 _WRITTEN_ANEW: Final = frozenset({b"content-length", b"traceparent", b"host", b"expect"})
 
@@ -101,6 +102,7 @@ class AnswerHead:
         "content_type",
         "fields",
         "first_line",
+        "has_body",
         "is_stream",
         "keep_alive",
         "rendered",
@@ -109,6 +111,8 @@ class AnswerHead:
 
     def __init__(self, status: int, reason: bytes, fields: list[Field], *, is_http11: bool) -> None:
         self.status = status
+        self.has_body = status >= 200 and status not in _BODILESS
+        """Whether it is a final answer with a body, unless the request was HEAD (RFC 9112 section 6.3)."""
         self.first_line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
         options = _connection_options(fields)
         self.keep_alive = b"close" not in options and (is_http11 or b"keep-alive" in options)

@@ -9,10 +9,10 @@ from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.anthropic_notes import AnthropicNotes
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Prompt, Restore
+from sidecar.dialects.dialect import Answer, Observed, Prompt, Restore
 from sidecar.dialects.messages_answer import MessageBody, MessageStream
 from sidecar.dialects.messages_request import collect_messages, place_system_prompt, text_documents
-from sidecar.dialects.observing import FailedBody
+from sidecar.dialects.observing import FailedBody, noted
 from sidecar.dialects.plausible import token_count, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
 from sidecar.dialects.provider_errors import anthropic_error
@@ -44,6 +44,10 @@ class AnthropicMessages:
         if self._counts_only:
             restore = None
         return open_answer(content_type, restore, self._notes, MessageStream, self._body, cited)
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

@@ -86,6 +86,9 @@ class Dialect(Protocol):
         For answers with a status of 2xx; what an upstream says with any other is read by `failed`.
         """
 
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that is no stream and passes as it came: `answer`, fed and closed at once."""
+
     def failed(self) -> Answer:
         """A reader of an answer with an error status, of any content type: held until it is whole, passed on without
         the credentials it may quote. A policy has nothing to restore in it, and must not hide a 429 from an SDK."""

@@ -11,10 +11,10 @@ from policies.model import Channel, ChannelKind, DialectName, Path, Role, Unread
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Dialect, Prompt, Restore
+from sidecar.dialects.dialect import Answer, Dialect, Observed, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.leaves import Leaves
-from sidecar.dialects.observing import FailedBody, Notes
+from sidecar.dialects.observing import FailedBody, Notes, noted
 from sidecar.dialects.openai_embeddings import count_token_arrays
 from sidecar.dialects.openai_notes import DONE
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
@@ -54,6 +54,10 @@ class Generic:
     def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, GenericStream, GenericBody())
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

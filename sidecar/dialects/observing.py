@@ -26,6 +26,14 @@ class Notes(Protocol):
         """The event that tells a client that its stream ends in an error."""
 
 
+def noted(body: bytes, notes: Notes) -> Observed:
+    """What is to be seen in a whole answer that is no stream and passes as it came."""
+    observed = Observed(finished=True)
+    if len(body) <= _MAX_OBSERVED:
+        notes.body(body, observed)
+    return observed
+
+
 class PassingStream:
     """A stream on its way through."""
 

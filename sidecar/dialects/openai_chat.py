@@ -10,8 +10,8 @@ from sidecar.dialects.answers import open_answer
 from sidecar.dialects.chat_answer import ChatBody, ChatStream
 from sidecar.dialects.chat_request import collect_chat, place_system_prompt
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Prompt, Restore
-from sidecar.dialects.observing import FailedBody
+from sidecar.dialects.dialect import Answer, Observed, Prompt, Restore
+from sidecar.dialects.observing import FailedBody, noted
 from sidecar.dialects.openai_notes import OpenAINotes
 from sidecar.dialects.plausible import plausible_usage, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
@@ -40,6 +40,10 @@ class OpenAIChat:
     def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, ChatStream, self._body)
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

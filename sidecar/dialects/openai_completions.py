@@ -11,10 +11,10 @@ from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.chat_answer import choices_of, chunk_like
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Prompt, Restore
+from sidecar.dialects.dialect import Answer, Observed, Prompt, Restore
 from sidecar.dialects.lanes import Lane, Lanes
 from sidecar.dialects.leaves import Leaves
-from sidecar.dialects.observing import FailedBody
+from sidecar.dialects.observing import FailedBody, noted
 from sidecar.dialects.openai_embeddings import count_token_arrays
 from sidecar.dialects.openai_notes import DONE, OpenAINotes
 from sidecar.dialects.plausible import plausible_usage, unix_seconds, words
@@ -46,6 +46,10 @@ class OpenAICompletions:
     def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, CompletionStream, self._body)
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

@@ -8,9 +8,9 @@ import msgspec
 from policies.model import DialectName, Role, UnreadablePart
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Prompt, Restore
+from sidecar.dialects.dialect import Answer, Observed, Prompt, Restore
 from sidecar.dialects.leaves import Leaves
-from sidecar.dialects.observing import FailedBody, PassingBody, PassingStream
+from sidecar.dialects.observing import FailedBody, PassingBody, PassingStream, noted
 from sidecar.dialects.openai_notes import OpenAINotes
 from sidecar.dialects.plausible import token_count
 from sidecar.dialects.prompts import JsonPrompt, no_system_prompt, read_prompt
@@ -39,6 +39,10 @@ class OpenAIEmbeddings:
     def answer(self, content_type: str, _restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer, which holds vectors only: nothing to restore."""
         return PassingStream(self._notes) if "event-stream" in content_type else PassingBody(self._notes)
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

@@ -13,8 +13,8 @@ from policies.model import DialectName
 from sidecar.codecs.sse import new_event
 from sidecar.dialects.answers import open_answer
 from sidecar.dialects.cited import CitedDocuments
-from sidecar.dialects.dialect import Answer, Prompt, Restore
-from sidecar.dialects.observing import FailedBody
+from sidecar.dialects.dialect import Answer, Observed, Prompt, Restore
+from sidecar.dialects.observing import FailedBody, noted
 from sidecar.dialects.plausible import token_count, unix_seconds, words
 from sidecar.dialects.prompts import JsonPrompt, read_prompt
 from sidecar.dialects.provider_errors import openai_error
@@ -45,6 +45,10 @@ class OpenAIResponses:
     def answer(self, content_type: str, restore: Restore | None, _cited: CitedDocuments | None = None) -> Answer:
         """A reader of one answer."""
         return open_answer(content_type, restore, self._notes, ResponseStream, self._body)
+
+    def note(self, body: bytes) -> Observed:
+        """What is seen in a whole answer that passes."""
+        return noted(body, self._notes)
 
     def failed(self) -> Answer:
         """A reader of an answer with an error status."""

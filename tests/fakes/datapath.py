@@ -43,6 +43,7 @@ class RememberingTelemetry:
         self.records: list[ExchangeRecord] = []
         self.connections = 0
         self.reused: list[bool] = []
+        self.begins_traces = False
 
     def trace(self, incoming_traceparent: str) -> tuple[str, str]:
         return incoming_traceparent, incoming_traceparent[36:52]

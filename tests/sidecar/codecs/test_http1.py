@@ -56,6 +56,9 @@ class Answers:
     def answer_end(self, data: bytes) -> None:
         self.told.append(self._body + data)
 
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        self.told += [head.status, body]
+
 
 bodies = st.binary(max_size=30)
 offsets = st.lists(st.integers(0, 2000), max_size=12)
