@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from policies.errors import refuse
+from policies.hosts import is_host
 from policies.pipeline import Pipeline
 
 MAX_TIMEOUT: Final = 86_400.0
@@ -147,4 +148,5 @@ def _is_base_url(url: str) -> bool:
     except ValueError:
         return False
     # Credentials in a URL end up in logs and config dumps; a query or fragment cannot be joined with a path.
-    return bool(parts.hostname) and "@" not in parts.netloc and not set("?#\\") & set(url) and port != 0
+    unsafe = "@" in parts.netloc or bool(set("?#\\") & set(url))
+    return is_host(parts.hostname or "") and not unsafe and port != 0

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from policies.errors import refuse
+from policies.hosts import is_host
 
 MESH: Final = "mesh"
 """The name of the one TunnelPolicy."""
@@ -16,7 +17,9 @@ MAX_ENDPOINTS: Final = 64
 MAX_ALLOWED: Final = 1024
 """Workloads that one Peer lets in."""
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-_ENDPOINT: Final = re.compile(rf"(?:tcp|quic)://(?:\[[0-9a-fA-F:.]{{2,45}}\]|{_HOST}):([1-9]\d{{0,4}})")
+_ENDPOINT: Final = re.compile(
+    rf"(?:tcp|quic)://(?:\[[0-9a-fA-F:.]{{2,45}}\]|(?P<host>{_HOST})):(?P<port>[1-9]\d{{0,4}})"
+)
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _SPIFFE: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]+)+")
@@ -118,7 +121,7 @@ def _is_dns_name(text: str) -> bool:
 
 def _is_endpoint(text: str) -> bool:
     matched = _ENDPOINT.fullmatch(text)
-    return matched is not None and int(matched[1]) <= 65_535
+    return matched is not None and int(matched["port"]) <= 65_535 and is_host(matched["host"] or "address")
 
 
 def _is_static(text: str) -> bool:

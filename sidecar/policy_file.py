@@ -61,6 +61,11 @@ class PolicyFile:
             self.problem = str(error)
             logger.error("policy file refused", extra={"reason": str(error)})
             return
+        except Exception as fault:
+            # The task's root: a policy that cannot be built must not end the sidecar that serves under the former one.
+            self.problem = f"the policy files cannot be built: {type(fault).__name__}"
+            logger.error("policy file refused", extra={"reason": self.problem}, exc_info=fault)
+            return
         if not snapshot.routes:
             self.problem = "there is no document of kind Route: every exchange would be refused"
             logger.error("policy file refused", extra={"reason": self.problem})

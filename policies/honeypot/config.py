@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from policies.errors import ConfigError
+from policies.errors import refuse
 
 
 @dataclass(frozen=True, slots=True)
 class HoneypotConfig:
-    """Rotating traps and what they answer. Construction raises ValueError that names every field at fault."""
+    """Rotating traps and what they answer. Construction raises ConfigError, which names every field at fault."""
 
     rotating_traps: int = 0
     """How many traps are drawn anew in every period, beside the fixed `trap_primes`; 0 to 10."""
@@ -21,22 +21,24 @@ class HoneypotConfig:
     """Whether a caught prober is given a well-formed false answer instead of 403."""
 
     def __post_init__(self) -> None:
-        checks = (
-            (not 0 <= self.rotating_traps <= 10, "rotating_traps: expected 0 to 10"),
-            (not 60 <= self.rotation_seconds <= 31_536_000, "rotation_seconds: expected 60 to 31536000"),
-            (not 0 <= self.generation < 1 << 32, "generation: expected 0 to 4294967295"),
-            (not all(1 < prime < 100 for prime in self.probed_primes), "probed_primes: expected primes from 2 to 97"),
+        refuse(
+            (
+                (not 0 <= self.rotating_traps <= 10, "rotating_traps: expected 0 to 10"),
+                (not 60 <= self.rotation_seconds <= 31_536_000, "rotation_seconds: expected 60 to 31536000"),
+                (not 0 <= self.generation < 1 << 32, "generation: expected 0 to 4294967295"),
+                (
+                    not all(1 < prime < 100 for prime in self.probed_primes),
+                    "probed_primes: expected primes from 2 to 97",
+                ),
+            )
         )
-        faults = [text for wrong, text in checks if wrong]
-        if faults:
-            raise ValueError("; ".join(faults))
 
 
 @dataclass(frozen=True, slots=True)
 class TrapPlacement:
     """Where the traps of every route belong now: kept by the control plane, which hears what attackers probe.
 
-    Construction raises ConfigError that names every field at fault.
+    Construction raises ConfigError, which names every field at fault.
     """
 
     generation: int = 0
@@ -45,10 +47,12 @@ class TrapPlacement:
     """What attackers tried most of late; joined with each route's own `probed_primes`."""
 
     def __post_init__(self) -> None:
-        faults = []
-        if not 0 <= self.generation < 1 << 31:
-            faults.append("generation: expected 0 to 2147483647")
-        if not all(1 < prime < 100 for prime in self.probed_primes):
-            faults.append("probed_primes: expected primes from 2 to 97")
-        if faults:
-            raise ConfigError(faults)
+        refuse(
+            (
+                (not 0 <= self.generation < 1 << 31, "generation: expected 0 to 2147483647"),
+                (
+                    not all(1 < prime < 100 for prime in self.probed_primes),
+                    "probed_primes: expected primes from 2 to 97",
+                ),
+            )
+        )

@@ -311,6 +311,10 @@ def test_nothing_is_coerced_to_a_boolean(value: str) -> None:
         "https://x:99999",
         "https://a b",
         "x",
+        "http://api..example.com",
+        "http://.example.com",
+        f"http://{'a' * 64}.example.com",
+        f"http://{'a.' * 127}com",
     ],
 )
 def test_url_that_is_no_base_is_refused(url: str) -> None:
@@ -325,6 +329,23 @@ def test_prefix_that_could_be_read_two_ways_is_refused(prefix: str) -> None:
     (finding,) = findings(UPSTREAM, AIRLOCK, ROUTE.replace("prefix: /,", f"prefix: '{prefix}',"))
 
     assert "spec.prefix: expected a path" in finding
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            "{mode: enforce, honeypot: {rotatingTraps: 99}}",
+            "0.yaml:4:49: spec.honeypot.rotatingTraps: expected 0 to 10",
+        ),
+        ("{mode: enforce, context: {maxBytes: 0}}", "spec.context.maxBytes: expected 1 to"),
+        ("{mode: enforce, registered: [{prime: 2, name: x, kind: generative, params: [1]}]}", "registered.0.prime"),
+    ],
+)
+def test_value_out_of_range_in_a_nested_part_is_a_finding_like_any_other(spec: str, said: str) -> None:
+    (finding,) = findings(HEAD + f"kind: ProtocolPolicy\nmetadata: {{name: p}}\nspec: {spec}\n")
+
+    assert said in finding
 
 
 def test_billion_laughs_are_refused_at_once() -> None:

@@ -68,6 +68,7 @@ def test_modes_and_endpoints_are_those_of_the_transport() -> None:
         ('endpoints: ["http://10.0.0.1:15008"]', "spec.endpoints"),
         ('endpoints: ["tcp://10.0.0.1:70000"]', "spec.endpoints"),
         ("endpoints: []", "spec.endpoints"),
+        ('endpoints: ["tcp://llm..internal:15008"]', "spec.endpoints"),
         ("mode: plaintext", "spec.mode"),
         ('allow: ["*"]', "spec.allow"),
         ("staticKey: c2hvcnQ=", "spec.staticKey"),

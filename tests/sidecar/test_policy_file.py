@@ -74,6 +74,25 @@ async def test_unchanged_file_is_not_compiled_again(path: Path) -> None:
     assert source.current is first
 
 
+async def test_change_that_cannot_be_built_for_an_unforeseen_reason_leaves_the_last_good_policy_in_force(
+    path: Path,
+) -> None:
+    def fragile(sources: Sequence[Source], revision: int) -> PolicySnapshot:
+        if "/openai" in sources[0].text:
+            raise ValueError(sources[0].text)
+        return compiled(sources, revision)
+
+    source = PolicyFile([path], fragile)
+    await source.load()
+    first = source.current
+
+    write(path, POLICY.replace("prefix: /", "prefix: /openai"), at=1001)
+    await source.load()
+
+    assert source.current is first
+    assert source.problem == "the policy files cannot be built: ValueError"
+
+
 @pytest.mark.parametrize("broken", ["kind: Nonsense", ": [", "", "\xff"])
 async def test_broken_change_leaves_the_last_good_policy_in_force(path: Path, broken: str) -> None:
     source = PolicyFile([path], compiled)
