@@ -202,6 +202,8 @@ class ClientConnection(asyncio.Protocol):
                 self._run.request_flush()
         except BadRequestError as error:
             self._reject(error)
+        except Exception as fault:  # noqa: BLE001 boundary: whoever ended the exchange before it is not to blame
+            self._fault(fault)
 
     def _reject(self, error: BadRequestError) -> None:
         if self._run is None:
@@ -235,6 +237,8 @@ class ClientConnection(asyncio.Protocol):
         limits = self._listener.limits
         if self._run is not None:
             self.due = min(self._run.look_at_clock(now), now + LOOK_EVERY)
+            if self._is_lingering:  # it has just been ended, and this would cut the time to read why
+                self.due = now + LINGER
         elif self._is_looked_after:  # its exchange ended since the last look
             self._is_looked_after = False
             self._is_in_head = self._reader.in_head

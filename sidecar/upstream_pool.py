@@ -1,6 +1,7 @@
 """Connections to upstreams: kept alive, bounded, verified."""
 
 import asyncio
+import logging
 import ssl
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from sidecar.upstream_errors import (
     UnreachableError,
     UpstreamError,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class TunnelDialler(Protocol):
@@ -85,9 +88,21 @@ class UpstreamPool:
             connection.close()
 
     async def _connect(self, caller: Caller) -> None:
-        name = self.upstream.name
         connection = UpstreamConnection(self._heads, self._deadlines.now, released=self._release, closed=self._forget)
         self._open.add(connection)
+        try:
+            await self._connect_for(caller, connection)
+        except Exception as fault:
+            # The task's root: one exchange's fault must not end the others, as it would in their task group.
+            logger.error(
+                "fault while connecting to an upstream", extra={"upstream": self.upstream.name}, exc_info=fault
+            )
+            connection.abandon()
+            self._open.discard(connection)
+            caller.upstream_failed(UnreachableError(f"{self.upstream.name}: an error inside the sidecar"))
+
+    async def _connect_for(self, caller: Caller, connection: UpstreamConnection) -> None:
+        name = self.upstream.name
         try:
             async with asyncio.timeout(self.upstream.connect_timeout):
                 await self._stand(connection)

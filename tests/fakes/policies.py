@@ -111,6 +111,17 @@ class Failing(Swapping):
         raise ZeroDivisionError
 
 
+class FailingOver(Swapping):
+    """Has a bug that shows when a prompt holds its word."""
+
+    name = "failing-over"
+
+    def request(self, segments: Sequence[Segment], now: UnixNanos) -> Verdict:
+        if any(self.word in segment.text for segment in segments):
+            raise ZeroDivisionError
+        return FORWARD_UNCHANGED
+
+
 class Pondering(Swapping):
     """Takes its time; for prompts long enough to be inspected on a thread."""
 

@@ -1,5 +1,6 @@
 """The life of an exchange over real sockets: what leaves, what comes back, what is remembered."""
 
+import asyncio
 import hashlib
 import json
 
@@ -12,11 +13,12 @@ from tests.fakes.chat import DONE, SSE_HEAD, chunked, completion, content_of, er
 from tests.fakes.datapath import (
     Visit,
     answering_upstream,
+    request,
     running_datapath,
     scripted_upstream,
     snapshot_of,
 )
-from tests.fakes.policies import Deceiving, Dwelling, Failing, Judging, Refusing, Swapping, Watching
+from tests.fakes.policies import Deceiving, Dwelling, Failing, FailingOver, Judging, Refusing, Swapping, Watching
 
 CHAT = "/v1/chat/completions"
 STRANGE = b'{ "model" : "m","messages":[{"content":"h\\u00e9 1e3","role":"user","x":1.0}] ,"y":[1e3, 1.50]}\n'
@@ -201,6 +203,23 @@ async def test_policy_with_a_bug_lets_nothing_out() -> None:
             assert not upstream.visits
             (entry,) = await sidecar.settled()
             assert entry.result is ResultCode.INTERNAL
+
+
+async def test_policy_with_a_bug_ends_only_the_exchange_that_was_sent_behind_another() -> None:
+    async with (
+        answering_upstream() as upstream,
+        running_datapath(snapshot_of(upstream.url, FailingOver("Mallory"))) as sidecar,
+    ):
+        client = await sidecar.connect()
+        await client.send(request(CHAT, prompt("x")) + request(CHAT, prompt("Mallory")))
+
+        async with asyncio.timeout(10):
+            answers = [await client.answer(), await client.answer()]
+
+        assert [answer.status for answer in answers] == [200, 500]
+        results = [entry.result for entry in await sidecar.settled(2)]
+        assert results == [ResultCode.FORWARDED, ResultCode.INTERNAL]
+        assert sidecar.pools.counts() == {"model": {"open": 1, "idle": 1}}
 
 
 async def test_body_that_cannot_be_read_is_refused_where_policies_read() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from policies.model import ResultCode
-from sidecar.listener import ConnectionLimits
+from sidecar.listener import LINGER, ConnectionLimits
 from sidecar.services import Limits
+from sidecar.upstream_pool import UpstreamPool
 from tests.fakes.chat import DONE, SSE_HEAD, chunked, completion, error_code, event, prompt
 from tests.fakes.datapath import (
     Visit,
@@ -47,6 +48,31 @@ async def test_upstream_that_refuses_connections_is_a_502() -> None:
         entry, _ = await sidecar.settled(2)
         assert entry.result is ResultCode.UPSTREAM_FAILED
         assert entry.request_digest == bytes(32)
+
+
+async def test_fault_while_connecting_ends_its_exchange_and_not_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a resolver or a TLS library raises is not always an OSError: UnicodeError for `a..b`, say."""
+
+    async def unforeseen(*_: object, **__: object) -> None:
+        raise UnicodeError("encoding with 'idna' codec failed")
+
+    async with (
+        answering_upstream(completion("hello")) as upstream,
+        running_datapath(snapshot_of(upstream.url)) as sidecar,
+    ):
+        client = await sidecar.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(UpstreamPool, "_connect_to_host", unforeseen)
+            failed = await client.post()
+
+        served = await client.post()
+
+        assert (failed.status, error_code(failed.body), served.status) == (502, "aegis_upstream_unreachable", 200)
+        assert [entry.result for entry in await sidecar.settled(2)] == [
+            ResultCode.UPSTREAM_FAILED,
+            ResultCode.FORWARDED,
+        ]
+        assert sidecar.pools.counts() == {"model": {"open": 1, "idle": 1}}
 
 
 async def test_post_is_sent_again_when_a_kept_connection_was_dead_before_it_arrived() -> None:
@@ -563,6 +589,23 @@ async def test_request_that_does_not_go_on_is_ended(sent: bytes, status: int) ->
         assert 9 < asyncio.get_running_loop().time() < 20
         (entry,) = await sidecar.settled()
         assert entry.result is ResultCode.MALFORMED_REQUEST
+
+
+@pytest.mark.looptime
+async def test_client_that_was_told_its_body_is_late_is_not_reset_while_it_still_sends() -> None:
+    async with (
+        answering_upstream() as upstream,
+        running_datapath(snapshot_of(upstream.url, Watching()), limits=Limits(body_timeout=15)) as sidecar,
+    ):
+        client = await sidecar.connect()
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        assert (await client.answer()).status == 408
+
+        await asyncio.sleep(LINGER / 2)
+
+        assert sidecar.listener.connections == 1
+        await asyncio.sleep(LINGER)
+        assert sidecar.listener.connections == 0
 
 
 @pytest.mark.looptime
