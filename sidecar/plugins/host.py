@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -112,6 +113,8 @@ class PluginHost:
         self._on_action = on_action
         self._tasks = {task.prime: task for task in plugin.manifest.tasks if task.entry}
         self._process: asyncio.subprocess.Process | None = None
+        self._ending: list[asyncio.subprocess.Process] = []
+        """Killed, and perhaps not gone yet."""
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._tell(PluginEvent.LOADED, detail=".".join(map(str, plugin.manifest.version)))
@@ -141,6 +144,8 @@ class PluginHost:
         """End the process. A later call starts it anew."""
         async with self._turn:
             await self._end()
+            for process in self._ending:
+                await process.wait()
 
     async def _asked(self, task: PluginTask, param: int, context: str) -> dict[str, Any]:
         limits = self._plugin.manifest.limits
@@ -154,24 +159,13 @@ class PluginHost:
             return {"fault": "died"}
         except asyncio.CancelledError:
             # The answer of an abandoned call must not become that of the next.
-            process.kill()
-            self._process = None
+            self._abandon(process)
             raise
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-B", str(_JAIL)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd="/",
-            env={},
-            close_fds=True,
-            start_new_session=True,
-        )
-        self._process = process
+        process = self._process = await self._started()
         settings = {"limits": asdict(self._plugin.manifest.limits), "sources": self._plugin.sources}
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -179,12 +173,42 @@ class PluginHost:
                 ready = await _receive(process)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, ValueError):
             ready = {"unavailable": "the process did not start"}
+        except asyncio.CancelledError:
+            # What it says when it is ready must not be taken for the answer to a call, nor each answer for the next.
+            self._abandon(process)
+            raise
         if "ready" not in ready:
             await self._end()
-            self._tell(PluginEvent.UNAVAILABLE, detail=str(ready.get("unavailable", ""))[:200])
-            raise SandboxUnavailableError(f"plugins cannot run here: {ready.get('unavailable', '')}")
+            raise self._unavailable(str(ready.get("unavailable", "")))
         self._tell(PluginEvent.STARTED, detail=" ".join(ready["ready"]))
         return process
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-B", str(_JAIL)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                cwd="/",
+                env={},
+                close_fds=True,
+                start_new_session=True,
+            )
+        except OSError as error:  # no descriptor, memory or process is left
+            raise self._unavailable(error.strerror or type(error).__name__) from None
+
+    def _unavailable(self, reason: str) -> SandboxUnavailableError:
+        self._tell(PluginEvent.UNAVAILABLE, detail=reason[:200])
+        return SandboxUnavailableError(f"plugins cannot run here: {reason}")
+
+    def _abandon(self, process: asyncio.subprocess.Process) -> None:
+        """End a process without waiting for it."""
+        self._process = None
+        with suppress(ProcessLookupError):  # it ended by itself
+            process.kill()
+        self._ending = [*(each for each in self._ending if each.returncode is None), process]
+        self._tell(PluginEvent.STOPPED)
 
     async def _end(self) -> None:
         process, self._process = self._process, None

@@ -12,6 +12,7 @@ code is run at all.
 Limits: a plugin sees the clock and the modules in `_OFFERED`. Side channels between processes on one CPU stay open.
 """
 
+import builtins
 import ctypes
 import gc
 import importlib
@@ -53,6 +54,10 @@ _CLONE_NAMESPACES: Final = 0x10000000 | 0x40000000 | 0x08000000  # user, network
 _NOBODY: Final = 65534
 _PROT_EXEC: Final = 4
 _EXECUTABLE_CALLS: Final = ("mmap", "mprotect")
+
+_FAULTS: Final = ("memory", "no_answer", "not_a_text")
+"""What the child may say of itself, beside the name of a built-in exception behind `_RAISED`."""
+_RAISED: Final = "raised_"
 
 # machine -> (AUDIT_ARCH, {name: number}). From the kernel's unistd tables.
 _ALLOWED: Final = {
@@ -114,21 +119,40 @@ def main() -> None:
 def _served(libc: ctypes.CDLL, program: _Program, settings: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
     """Run one call in a child of its own; how it ended."""
     limits = settings["limits"]
+    deadline = time.monotonic() + limits["wall_seconds"]
     reader, writer = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(reader)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a fork does not inherit ours
+        if os.getppid() != parent:
+            os._exit(70)
         _become_plugin(libc, program, settings, call, writer)
     os.close(writer)
     try:
-        answer, late = _collect(reader, limits["max_output"] + 1024, limits["wall_seconds"])
+        answer, late = _collect(reader, limits["max_output"] + 1024, deadline)
     finally:
         os.close(reader)
+    if answer is not None and not _ends_by(child, deadline):
+        answer, late = None, True
     if answer is None:
         os.kill(child, signal.SIGKILL)
     _, status, used = os.wait4(child, 0)
     outcome = _outcome(answer, late, status)
     return {**outcome, "cpu_ms": round((used.ru_utime + used.ru_stime) * 1000, 1), "peak_kib": used.ru_maxrss}
+
+
+def _ends_by(child: int, deadline: float) -> bool:
+    """Whether the child ends in time; leaves it to be waited for. One that closed its pipe and stays would otherwise
+    hold up every later call."""
+    pause = 0.0001
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
+    return True
 
 
 def _outcome(answer: bytes | None, late: bool, status: int) -> dict[str, Any]:
@@ -144,14 +168,23 @@ def _outcome(answer: bytes | None, late: bool, status: int) -> dict[str, Any]:
                 return {"fault": "crashed"}
     try:
         told = json.loads(answer)
-        return {"answer": str(told["answer"])} if "answer" in told else {"fault": str(told["fault"])[:64]}
-    except (ValueError, KeyError, TypeError):
+        return {"answer": str(told["answer"])} if "answer" in told else {"fault": _known_fault(told["fault"])}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"fault": "no_answer"}
 
 
-def _collect(reader: int, most: int, seconds: float) -> tuple[bytes | None, bool]:
+def _known_fault(told: object) -> str:
+    """A name of a closed list: what the child says comes from foreign code, which could make it say the prompt."""
+    if told in _FAULTS:
+        return str(told)
+    if not isinstance(told, str) or not told.startswith(_RAISED):
+        return "no_answer"
+    raised = getattr(builtins, told.removeprefix(_RAISED), None)
+    return told if isinstance(raised, type) and issubclass(raised, BaseException) else _RAISED + "other"
+
+
+def _collect(reader: int, most: int, deadline: float) -> tuple[bytes | None, bool]:
     """(everything that the child wrote, or None if it was too much or took too long; whether it took too long)."""
-    deadline = time.monotonic() + seconds
     poll = select.poll()
     poll.register(reader, select.POLLIN | select.POLLHUP)
     parts = bytearray()
@@ -192,7 +225,7 @@ def _become_plugin(
     except MemoryError:
         told = {"fault": "memory"}
     except BaseException as failure:  # noqa: BLE001 whatever foreign code raises ends here, as a name without text
-        told = {"fault": "raised_" + type(failure).__name__[:48]}
+        told = {"fault": _RAISED + type(failure).__name__[:48]}
     finally:
         _tell(told)
 

@@ -45,10 +45,14 @@ class PluginTasks:
             await host.stop()
 
     async def _call(self, host: PluginHost, asked: Delegate, then: Callable[[str | None], None]) -> None:
+        answer: str | None = None
         try:
-            answer: str | None = await host.call(asked.task, asked.param, asked.context)
+            answer = await host.call(asked.task, asked.param, asked.context)
         except PluginError:
-            answer = None  # the host has told why
+            pass  # the host has told why
+        except Exception as fault:
+            # The task's root: one call's fault must not end the sidecar, as it would in its task group.
+            logger.error("fault while calling a plugin", exc_info=fault)
         try:
             then(answer)
         except Exception as error:

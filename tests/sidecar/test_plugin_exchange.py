@@ -1,5 +1,7 @@
 """A task that a plugin answers, over real sockets and a real jailed process: the model is never asked."""
 
+import asyncio
+import errno
 import json
 from pathlib import Path
 
@@ -59,6 +61,29 @@ async def test_registered_code_without_its_plugin_is_an_error_and_nothing_leaves
 
         assert (answer.status, error_code(answer.body)) == (502, "aegis_plugin_failed")
         assert upstream.requests == []
+
+
+async def test_plugin_whose_process_cannot_be_started_is_an_error_and_the_sidecar_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def out_of_descriptors(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    registry = Registry()
+    async with (
+        answering_upstream(completion("3-128")) as upstream,
+        running_datapath(snapshot_of(upstream.url, POLICY), plugins=plugin_hosts([EXAMPLE], registry)) as datapath,
+    ):
+        client = await datapath.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "create_subprocess_exec", out_of_descriptors)
+            failed = await client.post(body=prompt("31-1 | x"))
+
+        served = await client.post(body=prompt("31-1 | I love it"))
+
+        assert (failed.status, error_code(failed.body)) == (502, "aegis_plugin_failed")
+        assert content_of(served.body) == "3-128"
+        assert registry.counter(names.PLUGIN_ACTIONS).values()["example-sentiment", "plugin_sandbox_unavailable"] == 1
 
 
 async def test_plugin_that_tries_to_escape_ends_its_call_not_the_sidecar(tmp_path: Path) -> None:

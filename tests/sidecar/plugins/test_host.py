@@ -7,12 +7,22 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from policies.mathprotocol.codes import Kind
 from policies.mathprotocol.manifest import Limits, Manifest, ManifestError, PluginTask
-from sidecar.plugins.host import LoadedPlugin, PluginAction, PluginEvent, PluginFaultError, PluginHost, load
+from sidecar.plugins import host as plugin_host
+from sidecar.plugins.host import (
+    LoadedPlugin,
+    PluginAction,
+    PluginEvent,
+    PluginFaultError,
+    PluginHost,
+    SandboxUnavailableError,
+    load,
+)
 
 pytestmark = [
     pytest.mark.looptime(False),
@@ -198,6 +208,108 @@ async def test_call_that_was_cancelled_does_not_answer_the_next(actions: list[Pl
     await host.stop()
 
     assert answer == "17-128 | 0.01"
+
+
+async def test_call_that_was_cancelled_while_the_process_starts_does_not_shift_later_answers(
+    actions: list[PluginAction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, is_awaited = plugin_host._receive, asyncio.Event()
+
+    async def noted(process: asyncio.subprocess.Process) -> dict[str, Any]:
+        is_awaited.set()
+        return await receive(process)
+
+    monkeypatch.setattr(plugin_host, "_receive", noted)
+    host = PluginHost(plugin({"main": "def answer(context, param):\n    return '17-128 | ' + context"}), actions.append)
+    async with asyncio.TaskGroup() as tasks:
+        abandoned = tasks.create_task(host.call(31, 1, "abandoned"))
+        await is_awaited.wait()
+        abandoned.cancel()
+
+    answers = [await host.call(31, 1, text) for text in ("one", "two", "three")]
+    await host.stop()
+
+    assert answers == ["17-128 | one", "17-128 | two", "17-128 | three"]
+
+
+async def test_process_of_a_cancelled_call_ends_with_it(actions: list[PluginAction]) -> None:
+    source = "import time\ndef answer(context, param):\n    time.sleep(600)\n    return '17-128 | late'"
+    host = PluginHost(plugin({"main": source}, wall_seconds=60), actions.append)
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+        abandoned = tasks.create_task(host.call(31, 1, "x"))
+        while not (children := _children(host)):
+            await asyncio.sleep(0.01)
+        abandoned.cancel()
+
+    async with asyncio.timeout(30):
+        while any(map(_lives, children)):
+            await asyncio.sleep(0.01)
+    await host.stop()
+
+
+async def test_call_that_closes_its_pipe_and_stays_does_not_hold_up_the_next(actions: list[PluginAction]) -> None:
+    source = (
+        "import os, time\ndef answer(context, param):\n    if context == 'stay':\n        os.close(3)\n"
+        "        time.sleep(600)\n    return '17-128 | ok'"
+    )
+    host = PluginHost(plugin({"main": source}), actions.append)
+
+    with pytest.raises(PluginFaultError, match="wall_time"):
+        await host.call(31, 1, "stay")
+    answer = await host.call(31, 1, "x")
+    await host.stop()
+
+    assert answer == "17-128 | ok"
+    assert [action.event for action in actions].count(PluginEvent.STARTED) == 1
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        "raise type(context, (Exception,), {})",
+        "import os, json; os.write(3, json.dumps({'fault': context}).encode()); os._exit(0)",
+        "import os, json; os.write(3, json.dumps({'fault': 'raised_' + context}).encode()); os._exit(0)",
+        "import os; os.write(3, b'[' * 900); os._exit(0)",
+    ],
+)
+async def test_fault_that_a_plugin_makes_up_says_nothing_of_the_prompt(
+    smuggled: str, actions: list[PluginAction]
+) -> None:
+    host = PluginHost(plugin({"main": f"def answer(context, param):\n    {smuggled}"}), actions.append)
+
+    with pytest.raises(PluginFaultError) as fault:
+        await host.call(31, 1, "Okafor")
+    await host.stop()
+
+    assert fault.value.fault in {"no_answer", "raised_other"}
+    assert "Okafor" not in repr(actions)
+
+
+async def test_process_that_cannot_be_started_is_a_named_error(
+    actions: list[PluginAction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.plugins.host.sys.executable", "/nonexistent/python")
+    host = PluginHost(load(EXAMPLE), actions.append)
+
+    with pytest.raises(SandboxUnavailableError, match="No such file"):
+        await host.call(31, 1, "x")
+
+    assert actions[-1].event is PluginEvent.UNAVAILABLE
+
+
+def _children(host: PluginHost) -> list[int]:
+    """Of the jail that runs: calls under way."""
+    if host._process is None:
+        return []
+    jail = host._process.pid
+    return list(map(int, Path(f"/proc/{jail}/task/{jail}/children").read_text().split()))
+
+
+def _lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_calls_wait_for_their_turn_and_too_many_are_refused(
