@@ -27,9 +27,9 @@ class InboundStreams:
         key = (workload, inbound)
         listener = self._listeners.get(key)
         if listener is None:
+            self._make_room()
             listener = Listener(self._services.for_peer(workload, inbound), self._deadlines, self._limits)
             self._listeners[key] = listener
-            self._forget()
         self._listeners.move_to_end(key)
         return ClientConnection(listener)
 
@@ -58,7 +58,8 @@ class InboundStreams:
         for listener in self._listeners.values():
             listener.abort()
 
-    def _forget(self) -> None:
+    def _make_room(self) -> None:
+        """For one more caller. Those that have streams are kept, however many there are."""
         idle = [key for key, listener in self._listeners.items() if not listener.connections]
-        for key in idle[: max(0, len(self._listeners) - MAX_KEPT)]:
+        for key in idle[: max(0, len(self._listeners) + 1 - MAX_KEPT)]:
             del self._listeners[key]

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from policies.snapshot import BlockedRoute, PolicySnapshot, Route
 from sidecar.inbound import MAX_KEPT, InboundStreams
 from sidecar.listener import ConnectionLimits
@@ -90,6 +92,20 @@ async def test_draining_ends_idle_streams() -> None:
             await streams.drained()
 
             assert await caller.is_closed()
+
+
+async def test_caller_beyond_those_that_are_remembered_is_served_while_all_others_are_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sidecar.inbound.MAX_KEPT", 1)
+    async with answering_upstream(completion("hi")) as upstream:
+        snapshot = PolicySnapshot(routes(upstream.url), revision=1, source="file")
+        async with running_datapath(snapshot) as datapath, inbound(datapath, BOT) as (streams, caller):
+            await caller.post(body=prompt("x"))
+
+            streams.stream(OTHER, "llm")
+
+            assert [workload for workload, _ in streams._listeners] == [BOT, OTHER]
 
 
 async def test_callers_that_are_gone_are_forgotten() -> None:
