@@ -25,6 +25,8 @@ MAX_WAITING: Final = 1_000
 """Bans of ours that wait for Redis; later ones stay local."""
 _LONGEST_PEER: Final = 512
 """Characters; a longer name is nobody's."""
+_FURTHEST: Final = 10**15
+"""Milliseconds since 1970: beyond every ban."""
 _TIMEOUT: Final = 5.0
 """Seconds for one command."""
 
@@ -94,7 +96,7 @@ class SharedBans:
                 KEY, "+inf", now, desc=True, byscore=True, offset=0, num=MAX_BANS, withscores=True
             )
         for peer, until in standing:
-            self._take(str(peer), int(until))
+            self._take(str(peer), int(min(until, _FURTHEST)))  # a score may be infinite
 
     async def _publish(self, client: Redis) -> None:
         while True:

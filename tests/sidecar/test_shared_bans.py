@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,18 @@ def ban(effects: LocalEffects, peer: str, seconds: float = 60) -> None:
     effects.carry_out((Ban(peer, seconds, "HONEYPOT_TRIGGERED"),), ExchangeId("x"), now())
 
 
+async def answers(client: Any) -> None:
+    """Returns once Redis has started."""
+    from redis.exceptions import RedisError
+
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(RedisError):
+                await client.ping()
+                return
+            await asyncio.sleep(0.01)
+
+
 async def eventually(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not is_so():
@@ -125,6 +138,18 @@ async def test_what_others_write_is_bounded_and_garbage_is_nothing(server: Redis
         await eventually(lambda: one.banned("forever", now()))
         assert set(one.bans(now())) == {"forever"}
         assert one.bans(now())["forever"] <= LONGEST_BAN
+
+
+async def test_ban_without_end_that_another_wrote_is_taken_for_the_longest(server: RedisServer) -> None:
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(server.url) as client:
+        await answers(client)
+        await client.zadd(KEY, {"forever": "inf", "later": 10**14})
+
+        async with sidecar(server.url) as (one, _):
+            assert set(one.bans(now())) == {"forever", "later"}
+            assert LONGEST_BAN - 60 < one.bans(now())["forever"] <= LONGEST_BAN
 
 
 async def test_shorter_ban_of_another_never_shortens_one(server: RedisServer) -> None:
