@@ -21,6 +21,7 @@ def command(config: GatewayConfig) -> None:
     import uvicorn
 
     from gateway.app import application
+    from gateway.vault import DeadLetterVault, VaultError, VaultLimits
     from sidecar.plugins.host import PluginAction
     from sidecar.plugins.tasks import PluginsRefusedError, hosted_tasks
 
@@ -37,10 +38,15 @@ def command(config: GatewayConfig) -> None:
     except PluginsRefusedError as error:
         raise click.UsageError(str(error)) from error
     listening = _listening(config.listen)
+    limits = VaultLimits(config.dead_letters, config.dead_letter_size, config.dead_letter_age)
+    try:
+        vault = DeadLetterVault.open(config.data.expanduser(), limits)
+    except VaultError as error:
+        raise click.ClickException(f"--data: {error}") from error
     asked_at = Address(config.listen.host, listening.getsockname()[1])
     click.echo(f"MathProtocol gateway on http://{asked_at}, asking {config.upstream}")
     served = uvicorn.Config(
-        application(config, tasks),
+        application(config, tasks, vault),
         log_level="warning",
         access_log=False,
         server_header=False,

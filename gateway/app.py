@@ -13,6 +13,7 @@ which no chunk does. A stream that ends without end mark and without error broke
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -29,24 +30,28 @@ from gateway.config import GatewayConfig
 from gateway.doorkeeper import Doorkeeper
 from gateway.model import Model
 from gateway.tasks import PluginTasks, TaskError, Tasks
-from gateway.vault import DeadLetterVault
+from gateway.vault import DeadLetterVault, VaultError
 from policies.mathprotocol.chain import Breakers, StageCache
 from policies.mathprotocol.composite import is_composite
 
 Answer = TypeVar("Answer")
 
+logger = logging.getLogger(__name__)
+
+_EXPIRE_EVERY: Final = 600.0
+"""Seconds."""
 _OVERLOADED: Final = TaskError(503, "overloaded", "too many requests in progress; ask again later")
 
 
-def application(config: GatewayConfig, plugins: PluginTasks) -> Starlette:
-    """The ASGI application. Plugin hosts are stopped at shutdown."""
+def application(config: GatewayConfig, plugins: PluginTasks, vault: DeadLetterVault) -> Starlette:
+    """The ASGI application. Plugin hosts are stopped and the vault is closed at shutdown."""
     model = Model(config.upstream, config.model, config.timeout)
     tasks = Tasks(
         model,
         plugins,
         StageCache(config.cache),
         Breakers(config.breaker_threshold, config.breaker_cooldown),
-        DeadLetterVault(config.dead_letters),
+        vault,
         config.max_stream,
         registered=config.plugins_registered,
     )
@@ -54,7 +59,11 @@ def application(config: GatewayConfig, plugins: PluginTasks) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with asyncio.TaskGroup() as background:
+            expiry = background.create_task(_expiring(vault))
+            yield
+            expiry.cancel()
+        vault.close()
         await model.close()
         for host in {id(host): host for host, _ in plugins.values()}.values():
             await host.stop()
@@ -116,11 +125,17 @@ class _Face:
             return  # gone, or not a text message
 
     async def letters(self, _: Request) -> Response:
-        return JSONResponse(self._tasks.vault.summaries())
+        try:
+            return JSONResponse(await asyncio.to_thread(self._tasks.vault.summaries))
+        except VaultError as error:
+            return _unreadable(error)
 
     async def letter(self, request: Request) -> Response:
-        letter = self._tasks.vault.get(request.path_params["id"])
-        return Response(status_code=404) if letter is None else JSONResponse(letter.content())
+        try:
+            letter = await asyncio.to_thread(self._tasks.vault.get, request.path_params["id"])
+        except VaultError as error:
+            return _unreadable(error)
+        return Response(status_code=404) if letter is None else JSONResponse(letter)
 
     async def health(self, _: Request) -> Response:
         return Response(status_code=200)
@@ -151,6 +166,20 @@ class _Face:
             raise TaskError(400, 4096, 'expected a JSON object such as {"request": "3-1 | text"}')
         text: str = body["request"]
         return text
+
+
+async def _expiring(vault: DeadLetterVault) -> None:
+    """Delete letters when they are old, also when nobody keeps or reads any."""
+    while True:
+        await asyncio.sleep(_EXPIRE_EVERY)
+        try:
+            await asyncio.to_thread(vault.expire)
+        except VaultError as error:
+            logger.error("dead letters not expired", extra={"reason": str(error)})
+
+
+def _unreadable(error: VaultError) -> Response:
+    return JSONResponse(TaskError(500, "unreadable", str(error)).as_json(), 500)
 
 
 class EventStream:

@@ -32,8 +32,14 @@ class GatewayConfig:
     """Failures in a row after which a stage is not asked for a while."""
     breaker_cooldown: Annotated[Seconds, Range(0.1, 3600)] = 30.0
     """That while."""
+    data: Path = Path("~/.local/state/aegis/gateway")
+    """Directory of what must outlive the process: dead letters, and the key that their texts are sealed under."""
     dead_letters: Annotated[int, Range(0, 10_000)] = 256
-    """Failed chains that are kept, in memory, with what their stages gave."""
+    """Failed chains that are kept, with what their stages gave; texts are sealed."""
+    dead_letter_size: Annotated[ByteSize, Range(1 << 16, 1 << 32)] = 64 << 20
+    """Their texts together. One that is larger by itself is not kept."""
+    dead_letter_age: Annotated[Seconds, Range(60, 31_536_000)] = 604_800.0
+    """After which they are deleted."""
     plugins: tuple[Path, ...] = ()
     """Folders of task plugins."""
     token: Secret = field(default="", repr=False)

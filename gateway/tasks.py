@@ -1,6 +1,7 @@
 """Answers requests: single tasks by the model or a plugin, chains stage by stage."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -8,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway.model import Model, ModelError
-from gateway.vault import DeadLetter, DeadLetterVault
+from gateway.vault import DeadLetter, DeadLetterVault, VaultError
 from policies.mathprotocol.chain import Breakers, Call, ChainRun, Failed, Finished, StageCache, Stopped
 from policies.mathprotocol.chunked import AnswerRefusedError, ChunkedAnswer
 from policies.mathprotocol.codes import CLASSIFICATION_TASKS, ErrorCode, Kind
@@ -19,6 +20,8 @@ from policies.mathprotocol.manifest import PluginTask, rendered
 from policies.mathprotocol.responses import is_valid_response, parse_response
 from policies.mathprotocol.streaming import StreamError
 from sidecar.plugins.host import PluginError, PluginHost
+
+logger = logging.getLogger(__name__)
 
 
 class TaskError(Exception):
@@ -122,16 +125,27 @@ class Tasks:
             due = [then for call, answer in answers for then in chain.answer(call.stage, answer, now)]
         match chain.outcome:
             case Failed() as failed:
-                letter = DeadLetter(secrets.token_hex(8), time.time_ns() / 1e9, planned, failed)
-                self.vault.keep(letter)
-                message = f"stage {failed.stage} failed: {failed.failure.value}; kept as dead letter {letter.id}"
-                raise TaskError(502, failed.failure.value, message)
+                kept = await self._kept(DeadLetter(secrets.token_hex(8), time.time_ns() / 1e9, planned, failed))
+                raise TaskError(
+                    502, failed.failure.value, f"stage {failed.stage} failed: {failed.failure.value}; {kept}"
+                )
             case Stopped(guard=guard, given=given):
                 return {"stopped_by": str(guard.stage), "answers": [guard.answer], "given": _given(given)}
             case Finished(results=results, given=given):
                 return {"answers": [result.answer for result in results], "given": _given(given)}
             case None:
                 raise AssertionError("a chain without due calls has an outcome")
+
+    async def _kept(self, letter: DeadLetter) -> str:
+        """What became of a letter, for the client."""
+        try:
+            is_kept = await asyncio.to_thread(self.vault.keep, letter)
+        except VaultError as error:
+            logger.error("dead letter lost", extra={"reason": str(error)})
+            return "its dead letter could not be kept"
+        return (
+            f"kept as dead letter {letter.id}" if is_kept else "no dead letter is kept of it: it is beyond the bounds"
+        )
 
     async def _stage(self, call: Call, headers: Mapping[str, str], answers: list[tuple[Call, str | None]]) -> None:
         try:

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from gateway.app import EventStream, application
 from gateway.config import GatewayConfig
 from gateway.tasks import PluginTasks
+from gateway.vault import DeadLetterVault, VaultLimits
 from policies.mathprotocol.standin import stand_in_answer
 from policies.mathprotocol.streaming import ChunkReader
 from settings import Address
@@ -65,6 +67,11 @@ class TaughtModel:
             yield b"data: [DONE]\n\n"
 
 
+def a_vault() -> DeadLetterVault:
+    """One that nobody finds again."""
+    return DeadLetterVault.open(Path(mkdtemp(prefix="aegis-vault-")), VaultLimits())
+
+
 @asynccontextmanager
 async def gateway(
     model: TaughtModel, plugins: PluginTasks | None = None, **settings: Any
@@ -72,7 +79,7 @@ async def gateway(
     async with serving(model.application()) as upstream:
         config = GatewayConfig(upstream=f"http://{upstream}/v1", **settings)
         async with (
-            serving(application(config, plugins or {})) as address,
+            serving(application(config, plugins or {}, a_vault())) as address,
             httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client,
         ):
             yield client
@@ -297,7 +304,7 @@ async def test_too_many_at_once_are_refused() -> None:
 
 async def test_upstream_that_is_not_there_is_an_error() -> None:
     async with (
-        serving(application(GatewayConfig(upstream="http://127.0.0.1:1/v1"), {})) as address,
+        serving(application(GatewayConfig(upstream="http://127.0.0.1:1/v1"), {}, a_vault())) as address,
         httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client,
     ):
         refused = await process(client, "2-1 | x", status=502)
