@@ -115,8 +115,8 @@ async def serve(
         server = grpc.aio.server(options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((discovery.handler(), admin.handler(), tunnels.handler()))
         probe_server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        probes = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(probes, probe_server)
+        alive = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(alive, probe_server)
         ports = Ports(
             _listening(config.listen, lambda address: server.add_secure_port(address, credentials)),
             _listening(config.health, probe_server.add_insecure_port),
@@ -125,7 +125,7 @@ async def serve(
         for each in (server, probe_server):
             await each.start()
             stack.push_async_callback(each.stop, _STOP_GRACE)
-        await probes.set("", health_pb2.HealthCheckResponse.SERVING)
+        await alive.set("", health_pb2.HealthCheckResponse.SERVING)
 
         async with asyncio.TaskGroup() as tasks:
             duties = (discovery.run(), publication.follow(config.poll_every), traps.run())
@@ -133,7 +133,7 @@ async def serve(
             ready(ports)
             await stop.wait()
             # Probes first: nobody new is sent here. Then the sidecars are told when to come back.
-            await probes.enter_graceful_shutdown()
+            await alive.enter_graceful_shutdown()
             await discovery.drain(within=_STOP_GRACE)
             for task in work:
                 task.cancel()

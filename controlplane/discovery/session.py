@@ -26,7 +26,7 @@ MISSED_HEARTBEATS: Final = 3
 VERDICT_WITHIN: Final = 300.0
 """Seconds that a sidecar may build policies."""
 MAX_NAMES: Final = 65_536
-"""Names in all of a Hello: more is not one of our sidecars."""
+"""Types and names in all of a Hello: more is not one of our sidecars."""
 MAX_NAME: Final = 2100
 """Characters of a name: a SPIFFE id is up to 2,048."""
 _MAX_REASON: Final = 1000
@@ -244,6 +244,7 @@ class Session:
         for rejected in ack.rejected:
             # What stays in force is for the sidecar to say: a predecessor may have expired there meanwhile.
             if rejected.name in refused and rejected.in_force:
+                _require_text(rejected.in_force)
                 held.applied[rejected.name] = rejected.in_force
             elif rejected.name in refused:
                 held.applied.pop(rejected.name, None)
@@ -317,8 +318,15 @@ def _refusals(ack: pb.Ack, frame: Frame) -> Iterator[tuple[str, Refusal]]:
 
 
 def _require_bounded(listed: Mapping[str, Mapping[str, str]]) -> None:
-    """What Hello claims stays in memory as long as the stream lives."""
-    if sum(map(len, listed.values())) > MAX_NAMES:
-        raise SidecarError(f"Hello names more than {MAX_NAMES} resources")
-    if any(len(text) > MAX_NAME for versions in listed.values() for pair in versions.items() for text in pair):
-        raise SidecarError(f"Hello has a name or version of more than {MAX_NAME} characters")
+    """What Hello claims stays in memory as long as the stream lives, and is shown to operators."""
+    if len(listed) + sum(map(len, listed.values())) > MAX_NAMES:
+        raise SidecarError(f"Hello names more than {MAX_NAMES} types and resources")
+    for versions in listed.values():
+        for pair in versions.items():
+            _require_text(*pair)
+
+
+def _require_text(*texts: str) -> None:
+    """Names and versions are compared with ours, so that nothing of them can be left out as `printable` would."""
+    if not all(len(text) <= MAX_NAME and text.isprintable() for text in texts):
+        raise SidecarError(f"a name or version has more than {MAX_NAME} characters, or some that are not printed")

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -64,12 +64,11 @@ class LocalAuthority:
         try:
             certificate = x509.load_pem_x509_certificate((directory / _CA_FILE).read_bytes())
             key = serialization.load_pem_private_key((directory / _CA_KEY_FILE).read_bytes(), None)
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
             raise IdentityError(f"{directory} does not hold a readable CA; move it away to start afresh") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise IdentityError(f"{directory}: {_CA_KEY_FILE} does not belong to {_CA_FILE}")
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        uris = _uris(certificate)
         if uris != [f"spiffe://{trust_domain}"]:
             raise IdentityError(f"{directory} holds the CA of {uris}, not of spiffe://{trust_domain}")
         if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
@@ -158,6 +157,14 @@ def _create(directory: Path, trust_domain: str, now: datetime) -> None:
     write_private(directory / _CA_KEY_FILE, _pem(key))
     # From here the CA exists: the certificate is the file that `open_or_create` looks for.
     write_private(directory / _CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _names(identity: Identity) -> tuple[str, frozenset[str]]:

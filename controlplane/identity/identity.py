@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.identity.spiffe import IdentityError, SpiffeId
@@ -68,8 +69,8 @@ class Identity:
             public = serialization.load_pem_private_key(identity.key_pem, None).public_key()
             matching = public == identity.certificate.public_key()
             x509.load_pem_x509_certificates(identity.ca_pem)
-        except ValueError:
-            raise IdentityError(f"{directory} holds no PEM certificate, key and CA") from None
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key is encrypted
+            raise IdentityError(f"{directory} holds no PEM certificate, unencrypted key and CA") from None
         if not matching:
             raise IdentityError(f"{directory}: {KEY_FILE} does not belong to {CERTIFICATE_FILE}")
         return identity

@@ -113,7 +113,7 @@ class PolicyStore:
         """Kind -> the latest revision up to `revision` in which a document of it was created, changed or removed."""
         query = select(CHANGES.c.kind, func.max(CHANGES.c.revision)).where(CHANGES.c.revision <= revision)
         with failures_named(), self._reading.connect() as connection:
-            return {Kind(kind): number for kind, number in connection.execute(query.group_by(CHANGES.c.kind))}
+            return {_kind(kind): number for kind, number in connection.execute(query.group_by(CHANGES.c.kind))}
 
     def commit(self, resources: Resources, origin: Origin, *, base: int) -> RevisionRecord:
         """Make `resources` the newest revision, all of it or nothing.
@@ -144,7 +144,7 @@ class PolicyStore:
                 return []
             changes: dict[int, dict[DocumentKey, Action]] = {row.number: {} for row in rows}
             for change in connection.execute(select(CHANGES).where(CHANGES.c.revision >= rows[-1].number)):
-                changes[change.revision][Kind(change.kind), change.name] = Action(change.action)
+                changes[change.revision][_kind(change.kind), change.name] = Action(change.action)
         return [RevisionRecord(row.number, _origin(row), changes[row.number]) for row in rows]
 
 
@@ -175,8 +175,18 @@ def _resources(connection: Connection, revision: int) -> Resources:
         resource = pb.Resource(name=row.name, version=row.sha256.hex()[:16], body=row.body, sha256=row.sha256)
         if row.ttl is not None:
             resource.ttl.FromMilliseconds(row.ttl)
-        found[Kind(row.kind), row.name] = resource
+        found[_kind(row.kind), row.name] = resource
     return found
+
+
+def _kind(name: str) -> Kind:
+    """Raises StoreError: while replicas are upgraded one by one, the newer push what the older do not know."""
+    try:
+        return Kind(name)
+    except ValueError:
+        raise StoreError(
+            f"the policy store holds documents of kind {name!r}, pushed by a newer build; upgrade this control plane"
+        ) from None
 
 
 def _insert(
@@ -301,5 +311,6 @@ def failures_named() -> Iterator[None]:
     except IntegrityError:
         raise
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        cause = getattr(error, "orig", None) or error
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise StoreError(f"the policy store failed: {reason}") from None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +119,42 @@ def test_broken_identity_file_is_refused(authority: LocalAuthority, tmp_path: Pa
 
     with pytest.raises(IdentityError):
         Identity.read(tmp_path / "id")
+
+
+def test_encrypted_key_is_refused(authority: LocalAuthority, tmp_path: Path) -> None:
+    authority.issue("sidecar/one", now=NOW).write(tmp_path / "id")
+    key = serialization.load_pem_private_key((tmp_path / "id/tls.key").read_bytes(), None)
+    sealed = serialization.BestAvailableEncryption(b"password")
+    pkcs8 = serialization.PrivateFormat.PKCS8
+    (tmp_path / "id/tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, sealed))
+
+    with pytest.raises(IdentityError, match="unencrypted"):
+        Identity.read(tmp_path / "id")
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key"])
+def test_what_is_no_authority_of_ours_is_refused(authority: LocalAuthority, tmp_path: Path, name: str) -> None:
+    """A leaf in the place of the authority, or the key of another one."""
+    identity = authority.issue("sidecar/one", now=NOW)
+    (tmp_path / "ca" / name).write_bytes(identity.cert_pem if name == "ca.crt" else identity.key_pem)
+    if name == "ca.crt":
+        (tmp_path / "ca/ca.key").write_bytes(identity.key_pem)
+
+    with pytest.raises(IdentityError):
+        LocalAuthority.open_or_create(tmp_path / "ca", "test.local", NOW)
+
+
+def test_authority_without_a_spiffe_id_is_refused(tmp_path: Path) -> None:
+    """One that was put there by hand."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mine")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + timedelta(days=1))
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "ca.crt").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
+    (tmp_path / "ca.key").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+
+    with pytest.raises(IdentityError, match=r"spiffe://test\.local"):
+        LocalAuthority.open_or_create(tmp_path, "test.local", NOW)
 
 
 def test_authority_of_another_trust_domain_is_refused_and_left_alone(tmp_path: Path) -> None:

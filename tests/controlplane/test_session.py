@@ -453,11 +453,38 @@ def test_second_hello_or_nothing_at_all_breaks_the_protocol(up: pb.Up) -> None:
 
 
 @pytest.mark.parametrize(
-    "versions", [{f"n{n}": "v" for n in range(MAX_NAMES + 1)}, {"n" * 2101: "v"}, {"n": "v" * 2101}]
+    "versions",
+    [
+        {f"n{n}": "v" for n in range(MAX_NAMES + 1)},
+        {"n" * 2101: "v"},
+        {"n": "v" * 2101},
+        {"\x1b[2Jn": "v"},
+        {"n": "\x1b[2Jv"},
+    ],
+    ids=["too many", "a long name", "a long version", "a name for a terminal", "a version for a terminal"],
 )
 def test_what_hello_claims_is_bounded(versions: dict[str, str]) -> None:
     with pytest.raises(SidecarError):
         Session(hello(AIRLOCK, AIRLOCK=versions), Desired.nothing(), Frames(), EVERY, 0.0)
+
+
+def test_types_that_hello_names_are_bounded() -> None:
+    types = [pb.TypeState(type_url=f"t{n}") for n in range(MAX_NAMES + 1)]
+
+    with pytest.raises(SidecarError):
+        Session(pb.Hello(types=types), Desired.nothing(), Frames(), EVERY, 0.0)
+
+
+@pytest.mark.parametrize("version", ["v" * 2101, "\x1b[2Jv"], ids=["long", "for a terminal"])
+def test_what_an_ack_claims_to_be_in_force_is_bounded(version: str) -> None:
+    session = Session(hello(AIRLOCK), desired(1, airlock()), Frames(), EVERY, 0.0)
+    delta = pb.Down.FromString(session.next_frame(0.0) or b"").delta
+    refused = pb.Rejected(name="hipaa", in_force=version)
+
+    with pytest.raises(SidecarError):
+        session.receive(
+            pb.Up(ack=pb.Ack(type_url=AIRLOCK, nonce=delta.nonce, error_detail={"code": 3}, rejected=[refused])), 0.0
+        )
 
 
 def test_time_of_a_push_counts_from_the_change_not_from_its_sending() -> None:

@@ -24,6 +24,7 @@ from controlplane.store.store import (
     PolicyStore,
     Resources,
     StoreError,
+    failures_named,
 )
 from policies import wire
 from policies.airlock.config import AirlockConfig
@@ -195,6 +196,11 @@ def test_errors_do_not_quote_statements_or_values(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_error_without_a_message_is_named_all_the_same() -> None:
+    with pytest.raises(StoreError, match="Exception"), failures_named():
+        raise OperationalError("SELECT 1", {}, Exception(""))
+
+
 def test_store_of_a_newer_build_is_refused(url: str, store: PolicyStore) -> None:
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -202,6 +208,18 @@ def test_store_of_a_newer_build_is_refused(url: str, store: PolicyStore) -> None
 
     with pytest.raises(StoreError, match="newer build"):
         PolicyStore.open(url)
+
+
+def test_revision_with_a_kind_of_a_newer_build_is_our_error(store: PolicyStore) -> None:
+    """A replica that was upgraded first may push what this one does not know: it must go on with what it has."""
+    store.commit(resources(a="x"), WHO, base=0)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE documents SET kind = 'Newer'")
+        connection.exec_driver_sql("UPDATE changes SET kind = 'Newer'")
+
+    for ask in (lambda: store.resources(1), lambda: store.last_changes(1), lambda: store.history(1)):
+        with pytest.raises(StoreError, match=r"'Newer'.*newer build"):
+            ask()
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(store: PolicyStore) -> None:
