@@ -28,14 +28,16 @@ class Entry:
 def read(path: Path) -> Mapping[str, Entry]:
     """Every key of the file. Raises SettingsError naming the file, and the line where a parser knows it."""
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
     except OSError as error:
         raise _refused(path, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise _refused(path, "is not UTF-8 text") from error
     if len(raw) > MAX_FILE:
         raise _refused(path, f"is larger than {MAX_FILE} bytes")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _refused(path, "is not UTF-8 text") from error
     match path.suffix.lower():
         case ".toml":
             return _toml(path, text)

@@ -2,10 +2,11 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from settings.private_file import scratch_beside
+from settings import private_file
 
 KEY_BYTES: Final = 32
 
@@ -17,8 +18,9 @@ class KeyFileError(Exception):
 def read_key(path: Path) -> bytes:
     """The 32 bytes in `path`. Raises KeyFileError, also when others than its owner may have read or written it."""
     try:
-        mode = path.stat().st_mode
-        key = path.read_bytes()
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode  # of the file that is read, whatever is renamed meanwhile
+            key = file.read(KEY_BYTES + 1)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from None
     # A group may read: that is how Kubernetes mounts a Secret with fsGroup.
@@ -33,18 +35,9 @@ def read_or_make_key(path: Path) -> bytes:
     """The same, made if it is not there. Several processes may ask at once and get the same. Raises KeyFileError."""
     try:
         if not path.exists():
-            _make(path)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with suppress(FileExistsError):  # another process was first: its key it is
+                private_file.create(path, os.urandom(KEY_BYTES))
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from None
     return read_key(path)
-
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = scratch_beside(path, os.urandom(KEY_BYTES))
-    try:
-        path.hardlink_to(scratch)
-    except FileExistsError:
-        pass  # another process was first: its key it is
-    finally:
-        scratch.unlink()

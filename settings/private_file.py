@@ -1,8 +1,30 @@
-"""Files that only their owner may read, from their first moment and whole."""
+"""Files that only their owner may read, from their first moment, whole, and still there after a power cut."""
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put a file in place of `path`, or where none was; its rights are never wider than `mode`. Raises OSError."""
+    scratch = scratch_beside(path, content)
+    try:
+        scratch.chmod(mode)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    _keep_names(path.parent)
+
+
+def create(path: Path, content: bytes) -> None:
+    """Make a file where none is. Raises FileExistsError, which tells others who came first, and OSError."""
+    scratch = scratch_beside(path, content)
+    try:
+        path.hardlink_to(scratch)
+    finally:
+        scratch.unlink()
+    _keep_names(path.parent)
 
 
 def scratch_beside(path: Path, content: bytes) -> Path:
@@ -21,3 +43,12 @@ def scratch_beside(path: Path, content: bytes) -> Path:
         scratch.unlink()
         raise
     return scratch
+
+
+def _keep_names(directory: Path) -> None:
+    """Make its names durable: a power cut may otherwise take a file whose bytes are on disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,5 +1,6 @@
 """`aegis audit prove`: makes the proof that an auditor verifies, out of nothing but the log's files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ledger.note import parse_note
 from ledger.policy import TrustPolicy
 from ledger.proof import LogProof, make_proof
 from ledger.reader import TreeReader
+from settings import private_file
 
 _ADVICE: Final = "The log cannot prove this leaf. `aegis audit fsck` names everything that is wrong with a log on disk."
 
@@ -60,10 +62,11 @@ def prove(
     proof, checkpoint = judge(as_json, _ADVICE, lambda: prove_leaf(source, policy, at, position))
     path = out or Path(f"leaf-{index}.tlog-proof")
     written = {"proof": str(path)}
-    _write(path, proof.encode())
+    _written(path, lambda: path.write_bytes(proof.encode()))
     if opening is not None:
-        beside = path.with_suffix(".opening")
-        _write(beside, opening.encode())
+        beside, encoded = path.with_suffix(".opening"), opening.encode()
+        # For its owner only: it tells what the leaf keeps to itself.
+        _written(beside, lambda: private_file.replace(beside, encoded))
         written["opening"] = str(beside)
     facts: dict[str, Any] = {"index": index, "origin": checkpoint.origin, "size": checkpoint.size}
     lines = [f"leaf {index} of {checkpoint.origin}, in a tree of {checkpoint.size}", *leaf_lines(proof.extra)]
@@ -106,8 +109,8 @@ def _of_exchange(exchange: str, spool: Path, as_json: bool) -> tuple[int, Positi
     return one.index, Position(one.producer_id, one.epoch, one.seq), one.opening
 
 
-def _write(path: Path, content: bytes) -> None:
+def _written(path: Path, write: Callable[[], object]) -> None:
     try:
-        path.write_bytes(content)
+        write()
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None

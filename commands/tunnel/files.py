@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from settings.private_file import scratch_beside
+from settings import private_file
 from transport.ech.config import encode_config_list, generate_key
 from transport.ech.pem import encode_pem
 from transport.keyring import NoiseStatic
@@ -58,11 +58,7 @@ def write_keys(directory: Path, public_name: str | None, max_name_length: int) -
 
 
 def _write(path: Path, content: bytes) -> None:
-    """0600 from its first moment, whole or not at all, and only if nothing is there."""
-    scratch = scratch_beside(path, content)
     try:
-        path.hardlink_to(scratch)
+        private_file.create(path, content)
     except FileExistsError:
         raise KeyExistsError(f"{path} is there already; a key is never written over") from None
-    finally:
-        scratch.unlink()

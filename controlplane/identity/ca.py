@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controlplane.identity.identity import Identity, write_private
+from controlplane.identity.identity import Identity
 from controlplane.identity.spiffe import IdentityError, SpiffeId
+from settings import private_file
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LEAF_LIFETIME = timedelta(hours=24)
@@ -154,9 +155,9 @@ def _create(directory: Path, trust_domain: str, now: datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private(directory / _CA_KEY_FILE, _pem(key))
+    private_file.replace(directory / _CA_KEY_FILE, _pem(key))
     # From here the CA exists: the certificate is the file that `open_or_create` looks for.
-    write_private(directory / _CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    private_file.replace(directory / _CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _uris(certificate: x509.Certificate) -> list[str]:

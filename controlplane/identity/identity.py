@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.identity.spiffe import IdentityError, SpiffeId
-from settings.private_file import scratch_beside
+from settings import private_file
 
 CERTIFICATE_FILE = "tls.crt"
 KEY_FILE = "tls.key"
@@ -53,9 +53,9 @@ class Identity:
         A reader that comes between two renames sees a certificate that does not match its key; `read` refuses that.
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(directory / KEY_FILE, self.key_pem)
-        write_private(directory / CA_FILE, self.ca_pem, mode=0o644)
-        write_private(directory / CERTIFICATE_FILE, self.cert_pem, mode=0o644)
+        private_file.replace(directory / KEY_FILE, self.key_pem)
+        private_file.replace(directory / CA_FILE, self.ca_pem, mode=0o644)
+        private_file.replace(directory / CERTIFICATE_FILE, self.cert_pem, mode=0o644)
 
     @classmethod
     def read(cls, directory: Path) -> "Identity":
@@ -86,14 +86,3 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     if len(uris) != 1:
         raise IdentityError(f"the certificate names {len(uris)} URIs; an SVID names exactly one")
     return SpiffeId.parse(uris[0])
-
-
-def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace `path` by rename; the file never exists with wider rights than `mode`, nor half written."""
-    scratch = scratch_beside(path, content)
-    try:
-        scratch.chmod(mode)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -246,6 +247,7 @@ def test_exchange_is_proven_by_its_request_id_and_opened(original: Path, tmp_pat
     status, facts = report("prove", "--exchange", EXCHANGE, "--spool", spool, "--log", original, "--out", proof)
 
     assert (status, facts["index"], facts["opening"]) == (0, 300, str(tmp_path / "p.opening"))
+    assert stat.S_IMODE((tmp_path / "p.opening").stat().st_mode) == 0o600, "it says what the leaf does not"
     checked = run("verify", proof, "--opening", tmp_path / "p.opening", "--policy", original / "policy")
     assert checked.exit_code == 0
     assert EXCHANGE in checked.stdout

@@ -1,6 +1,7 @@
 """Flags over environment over file over default; every finding at once; secrets stay secret."""
 
 import contextlib
+import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import settings
 from settings import Address, ByteSize, Finding, Range, Seconds, Secret, SettingsError, load, show
+from settings.file import MAX_FILE
 from settings.kinds import kind_of
 from settings.show import toml
 
@@ -209,6 +211,13 @@ def test_an_unreadable_file_is_one_finding_that_names_it(tmp_path: Path, name: s
     assert len(found) == 1
     assert str(file) in found[0]
     assert problem in found[0]
+
+
+def test_a_file_that_is_no_page_of_settings_is_refused_unread(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", "")
+    os.truncate(file, 1 << 40)
+
+    assert findings(flags={"data": "/d"}, file=file) == [f"config ({file}): is larger than {MAX_FILE} bytes"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
