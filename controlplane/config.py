@@ -1,11 +1,11 @@
 """What a control plane can be told."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from settings import Address, Finding, Range, Seconds
+from settings import Address, Finding, Range, Seconds, Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +17,9 @@ class ControlPlaneConfig:
     renewed files are taken up without a restart."""
     data: Path = Path("~/.local/state/aegis/controlplane")
     """Directory of the policy store, unless `database` names another one."""
-    database: str = ""
-    """SQLAlchemy URL of the policy store: SQLite, or `postgresql://` for replicas (extra `postgres`). Empty: SQLite in
-    `data`."""
+    database: Secret = field(default="", repr=False)
+    """SQLAlchemy URL of the policy store: SQLite, or `postgresql://` for replicas (extra `postgres`), perhaps with a
+    password. Empty: SQLite in `data`."""
     tunnel_key_file: Path | None = None
     """File of 32 secret bytes, the same on every replica: keys of tunnels are sealed with it in the policy store. None:
     one is made in `data`."""

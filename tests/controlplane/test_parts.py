@@ -34,6 +34,16 @@ def test_store_is_sqlite_in_the_data_directory_unless_another_one_is_named() -> 
     assert config(metrics="").metrics is None
 
 
+def test_password_of_the_database_is_never_shown() -> None:
+    environ = {"AEGIS_CONTROLPLANE_IDENTITY": "/id", "AEGIS_CONTROLPLANE_DATABASE": "postgresql://bob:hunter2@db/x"}
+
+    resolved = settings.load(ControlPlaneConfig, prefix="AEGIS_CONTROLPLANE_", environ=environ)
+
+    assert resolved.config.store_url == "postgresql://bob:hunter2@db/x"
+    assert "hunter2" not in settings.show(resolved) + repr(resolved)
+    assert not any(setting.flag == "--database" for setting in settings.settings_of(ControlPlaneConfig))
+
+
 def test_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(settings.SettingsError) as refused:
         config(log_level="loud", health="127.0.0.1:8443", heartbeat_every="1h")
