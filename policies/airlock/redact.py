@@ -248,7 +248,7 @@ class AirlockRun:
         if restorer is None:
             return piece
         released = restorer.feed(piece, last=last)
-        if last:
+        if last and restorer.unissued:
             self._count_unissued(restorer.unissued)
         return released
 
@@ -260,12 +260,13 @@ class AirlockRun:
         whole = restored(text, channel.kind, vault, rules)
         if whole is None:
             return None
-        self._count_unissued(whole.unissued)
-        return whole.text
+        text, unissued = whole
+        if unissued:
+            self._count_unissued(unissued)
+        return text
 
     def _count_unissued(self, count: int) -> None:
-        if count:
-            self._findings[_UNISSUED] = self._findings.get(_UNISSUED, 0) + count
+        self._findings[_UNISSUED] = self._findings.get(_UNISSUED, 0) + count
 
     def _open(self, channel: Channel, vault: Vault) -> None:
         """Make `channel` the current one: to look it up by its value costs as much as to restore most pieces."""

@@ -23,7 +23,8 @@ LONGEST_TAG: Final = 13
 
 _NAMES: Final = {label: label.replace("_", "-") + "-" for label in Label}
 _KINDS: Final = {label: f"{label}\0" for label in Label}
-_PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
+_LETTERS: Final = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
+"""One letter for each byte: its lower five bits."""
 _CALLERS: Final = 1024
 """Callers whose keys are kept."""
 
@@ -33,10 +34,10 @@ _OF_SCOPE: Final = b"airlock scope v2"
 _OF_TOKEN: Final = b"airlock token v2"
 
 
-def keyed_hash(key: bytes, purpose: bytes) -> blake2b:
+def keyed_hash(key: bytes, purpose: bytes, size: int) -> blake2b:
     """BLAKE2b (RFC 7693) that has read its key, to be copied for each message (docs/adr/0024). `key`: at most 64 bytes.
     `purpose`: at most 16."""
-    return blake2b(key=key, person=purpose, digest_size=32)
+    return blake2b(key=key, person=purpose, digest_size=size)
 
 
 class Tenant:
@@ -45,7 +46,7 @@ class Tenant:
     __slots__ = ("_callers", "_scopes")
 
     def __init__(self, key: bytes) -> None:
-        self._scopes = keyed_hash(blake2b(key, person=_OF_TENANT, digest_size=32).digest(), _OF_SCOPE)
+        self._scopes = keyed_hash(blake2b(key, person=_OF_TENANT, digest_size=32).digest(), _OF_SCOPE, 32)
         self._callers: dict[str, blake2b] = {}
 
     def caller(self, peer: str) -> blake2b:
@@ -63,7 +64,7 @@ class Tenant:
         name = peer.encode()
         derived = self._scopes.copy()
         derived.update(len(name).to_bytes(4) + name + scope)
-        return keyed_hash(derived.digest(), _OF_TOKEN)
+        return keyed_hash(derived.digest(), _OF_TOKEN, LONGEST_TAG)
 
 
 class Conversation:
@@ -102,10 +103,12 @@ class Conversation:
 class Vault:
     """The tokens of one request. Cores are tokens without their brackets: `SSN-7K2Q9F`."""
 
-    __slots__ = ("_conversation", "_preamble", "_sorted", "_tokens", "_values", "cores", "value")
+    __slots__ = ("_conversation", "_keyed", "_preamble", "_sorted", "_tokens", "_values", "cores", "value")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
+        self._keyed: dict[bool, blake2b] = {}
+        """What makes tags in the preamble, and elsewhere."""
         # Plain strings in plain dictionaries: a vault of 30,000 tokens with a list or a tuple for each made every full
         # garbage collection a third of a second long.
         self._tokens: dict[str, str] = {}
@@ -134,15 +137,18 @@ class Vault:
             if self._preamble and not preamble:
                 self._preamble.discard(token[1:-1])
             return token
-        keyed = self._conversation.tags(preamble=preamble).copy()
+        keyed = self._keyed.get(preamble)
+        if keyed is None:
+            keyed = self._keyed[preamble] = self._conversation.tags(preamble=preamble)
+        keyed = keyed.copy()
         keyed.update(named.encode("utf-8", "surrogatepass"))
-        digest = keyed.digest()
-        tag = short_tag(digest)
+        letters = keyed.digest().translate(_LETTERS).decode()
+        tag = letters[:SHORTEST_TAG]
         core = _NAMES[label] + tag
         # Two values with one tag: the later one gets a longer tag, which is no prefix trouble, since a token ends where
         # its letters and digits end. Document order decides, so every turn of a conversation decides alike.
         while core in self._values and len(tag) < LONGEST_TAG:
-            tag = long_tag(digest)[: len(tag) + 1]
+            tag = letters[: len(tag) + 1]
             core = _NAMES[label] + tag
         self._values[core] = value
         cores = self.cores.get(tag)
@@ -168,15 +174,3 @@ class Vault:
     def values(self) -> Collection[str]:
         """Every value, in the order they were asked for."""
         return self._values.values()
-
-
-def short_tag(digest: bytes) -> str:
-    """The first `SHORTEST_TAG` characters of `long_tag(digest)`, three table look-ups."""
-    number = int.from_bytes(digest[:4])
-    return _PAIRS[number >> 22] + _PAIRS[number >> 12 & 1023] + _PAIRS[number >> 2 & 1023]
-
-
-def long_tag(digest: bytes) -> str:
-    """The first `LONGEST_TAG` characters of a digest in `ALPHABET`, five bits each."""
-    number = int.from_bytes(digest[:9])
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(67, 67 - 5 * LONGEST_TAG, -5))

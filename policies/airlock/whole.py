@@ -4,7 +4,7 @@ A model copies tokens as they were sent, nine times in ten. One expression split
 written like a token; what is left must not hold the tag of any. In doubt the text is left to `rehydrate.Restorer`.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from policies.airlock.config import Restoration
 from policies.airlock.rehydrate import PLAIN_TEXT, LinkContext, needs_escape
@@ -18,43 +18,37 @@ _DOUBLED: Final = ("[", "\\")
 """What belongs to a token if it stands before its bracket."""
 
 
-class Restored(NamedTuple):
-    """A whole text with its values, and how many of its tokens nobody issued in this exchange."""
-
-    text: str
-    unissued: int
+Restored = tuple[str, int]
+"""A whole text with its values, and how many of its tokens nobody issued in this exchange."""
 
 
 def restored(text: str, kind: ChannelKind, vault: Vault, rules: Restoration) -> Restored | None:
     """What becomes of the `text` of a channel in which values come back; None: look closer."""
     parts = WRITTEN.split(text)
-    unissued = 0
-    between = text
-    if len(parts) > 1:
-        hides_preamble = not rules.system_values
-        found = 0
-        for at in range(1, len(parts), _STEP):
-            core = parts[at]
-            value = vault.value(core)
-            if value is None:
-                if parts[at + 1] in NAMES:
-                    unissued += 1
-            elif parts[at - 1].endswith(_DOUBLED):
-                return None
-            elif not (hides_preamble and vault.is_preamble_only(core)):
-                parts[at] = value
-                found += 1
-                continue
-            parts[at] = f"[{core}]"
-        between = "\0".join(parts[::_STEP])
-        if found:
-            if not _is_open(text, kind, vault, rules):
-                return None
-            del parts[2::_STEP], parts[2::3]
-            text = "".join(parts)
-    if holds_a_tag(between, vault.cores):
+    if len(parts) == 1:
+        return None if holds_a_tag(text, vault.cores) else (text, 0)
+    unissued = changed = 0
+    value_of = vault.value
+    for at in range(1, len(parts), _STEP):
+        core = parts[at]
+        value = value_of(core)
+        if value is None:
+            unissued += parts[at + 1] in NAMES
+        elif parts[at - 1].endswith(_DOUBLED):
+            return None
+        elif rules.system_values or not vault.is_preamble_only(core):
+            parts[at] = value
+            changed += 1
+            continue
+        parts[at] = f"[{core}]"
+    if holds_a_tag("\0".join(parts[::_STEP]), vault.cores):
         return None
-    return Restored(text, unissued)
+    if not changed:
+        return text, unissued
+    if not _is_open(text, kind, vault, rules):
+        return None
+    del parts[2::_STEP], parts[2::3]  # names and tags
+    return "".join(parts), unissued
 
 
 def _is_open(text: str, kind: ChannelKind, vault: Vault, rules: Restoration) -> bool:

@@ -16,6 +16,10 @@ from sidecar.codecs.json_strict import Json, JsonError, read_json
 
 LONGEST: Final = 64 * 1024
 """Bytes of a document: a longer one costs more to parse again than to walk."""
+_BEGINNING: Final = 40
+"""Bytes of a string that are looked for."""
+_ATTEMPTS: Final = 16
+"""Strings that may begin alike."""
 
 
 def rewritten(document: bytes, tree: Json | Mapping[str, Json], edits: Mapping[Path, str | int]) -> bytes:
@@ -36,11 +40,11 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
         if type(old) is not str:
             return None
         literal = written(old)
-        start = document.find(literal)
+        start = _only_place(document, literal)
         if start < 0 and not old.isascii():
             literal = json.dumps(old).encode()
-            start = document.find(literal)
-        if start < 0 or document.find(literal, start + 1) >= 0:  # not `count`, which misses what overlaps
+            start = _only_place(document, literal)
+        if start < 0:
             return None
         found.append((start, start + len(literal), written(text)))
         before[path] = old
@@ -52,6 +56,23 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
     except (ValueError, JsonError):  # they overlap, or it is no document any more
         return None
     return result if _is_edited(after, tree, edits, before) else None
+
+
+def _only_place(document: bytes, literal: bytes) -> int:
+    """Where `literal` stands in the document; -1: nowhere, in several places, or in too much that looks like it."""
+    # By its beginning: to look for a long text takes longer than to read the document, because the text is prepared.
+    beginning = literal[:_BEGINNING]
+    place = -1
+    start = document.find(beginning)
+    for _ in range(_ATTEMPTS):
+        if start < 0:
+            return place
+        if document.startswith(literal, start):
+            if place >= 0:
+                return -1
+            place = start
+        start = document.find(beginning, start + 1)  # not behind it: what overlaps counts
+    return -1
 
 
 def _is_edited(

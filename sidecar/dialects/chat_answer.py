@@ -51,13 +51,14 @@ class ChatStream:
         if isinstance(event.get("choices"), list):
             self._latest = event
         for at, index, choice in choices_of(event):
-            delta = choice.get("delta")
-            self._note_tools(members(delta), index)
+            delta = members(choice.get("delta"))
+            self._note_tools(delta, index)
             for path, channel, text in _texts(delta, ("choices", at, "delta"), index):
                 tool = self._tools.get((index, channel.sub), channel.tool)
                 named = channel if tool == channel.tool else channel._replace(tool=tool)
                 texts.pieces.append((path, lanes.lane(named), text))
-            self._cited += _citations(members(delta), ("choices", at, "delta"), index, self._cited, texts)
+            if "annotations" in delta:
+                self._cited += _citations(delta, ("choices", at, "delta"), index, self._cited, texts)
             if choice.get("finish_reason"):
                 texts.ends.append(index)
         return texts
@@ -83,10 +84,11 @@ class ChatBody:
         texts = Texts()
         cited = 0
         for at, index, choice in choices_of(body):
-            message = choice.get("message")
+            message = members(choice.get("message"))
             path: Path = ("choices", at, "message")
             texts.wholes += _texts(message, path, index)
-            cited += _citations(members(message), path, index, cited, texts)
+            if "annotations" in message:
+                cited += _citations(message, path, index, cited, texts)
         return texts
 
 
@@ -110,26 +112,35 @@ def _citations(said: Mapping[str, Json], path: Path, choice: int, cited: int, te
     return len(annotations)
 
 
-def _texts(said: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
+def _texts(said: Mapping[str, Json], path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
     """The texts of a message or delta."""
     found: list[tuple[Path, Channel, str]] = []
-    for name, value in members(said).items():
-        match name:
-            case "content" if isinstance(value, list):
-                found += _parts(value, (*path, name), choice)
-            case "tool_calls" if isinstance(value, list):
-                for at, call in enumerate(value):
-                    found += _call(members(call), (*path, name, at), choice, choice_index(members(call), at))
-            case "function_call":
-                found += _function(members(value), (*path, name), choice, _FUNCTION_CALL)
-            case "audio" if isinstance(transcript := members(value).get("transcript"), str):
-                channel = Channel(ChannelKind.TRANSCRIPT, choice)
-                found.append(((*path, name, "transcript"), channel, transcript))
-            case _ if name in _FIELDS and isinstance(value, str):
-                kind, sub = _FIELDS[name]
+    for name, value in said.items():
+        if isinstance(value, str):
+            field = _FIELDS.get(name)
+            if field is not None:
+                kind, sub = field
                 found.append(((*path, name), Channel(kind, choice, sub), value))
-            case _:
-                pass
+        elif value:
+            found += _within(name, value, (*path, name), choice)
+    return found
+
+
+def _within(name: str, value: Json, path: Path, choice: int) -> list[tuple[Path, Channel, str]]:
+    """The texts of a member of a message that is no string itself."""
+    found: list[tuple[Path, Channel, str]] = []
+    match name:
+        case "content" if isinstance(value, list):
+            found += _parts(value, path, choice)
+        case "tool_calls" if isinstance(value, list):
+            for at, call in enumerate(value):
+                found += _call(members(call), (*path, at), choice, choice_index(members(call), at))
+        case "function_call":
+            found += _function(members(value), path, choice, _FUNCTION_CALL)
+        case "audio" if isinstance(transcript := members(value).get("transcript"), str):
+            found.append(((*path, "transcript"), Channel(ChannelKind.TRANSCRIPT, choice), transcript))
+        case _:
+            pass
     return found
 
 
