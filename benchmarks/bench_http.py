@@ -225,11 +225,14 @@ def wrk(
 
 
 _CHANGING = (
-    'local middle,n=math.floor(#wrk.body/2),0; while wrk.body:sub(middle,middle)~="." do middle=middle+1 end',
+    "local middle,n=math.floor(#wrk.body/2),os.time()*100000",
+    'while wrk.body:sub(middle,middle)~="." do middle=middle+1 end',
     "local front,back=wrk.body:sub(1,middle),wrk.body:sub(middle+1)",
-    'request=function() n=n+1; return wrk.format(nil,nil,nil,front..string.format(" %d",n)..back) end',
+    'local word=function() return (string.format("%x",n):gsub("%d",function(d) return string.char(103+d) end)) end',
+    'request=function() n=n+1; return wrk.format(nil,nil,nil,front.." "..word()..back) end',
 )
-"""Lua for a body that is another one with every request: a number behind the full stop in its middle."""
+"""Lua for a body that is another one with every request of every round: a word of letters behind the full stop in its
+middle, counted on from the time."""
 
 
 def _latency(out: str, which: str) -> float:
