@@ -77,7 +77,9 @@ class Answering:
         self._policies = policies
         self._guard = AnswerGuard() if inspected.guards_answer and head.status < 400 else None
         self._respond = policies.responder() if restores else policies.response
-        restore = self._restore if restores else None
+        restore = None
+        if restores:
+            restore = self._restore if self._guard is None else self._restore_guarded
         by_close = length == UNTIL_CLOSE
         self._reading = Reading(self._plan.dialect, head, restore, inspected.cited, ends_by_close=by_close)
         if not restores and head.status < 400:
@@ -91,6 +93,13 @@ class Answering:
             self._delivery.body(data)
         else:
             self._show(self._reading.feed(data))
+
+    @property
+    def follow(self) -> Callable[[bytes], bytes | None] | None:
+        """The short way for what comes of the body (see `Answer.follow`), if it may be taken from here on."""
+        if not self._delivery.passes_chunks or (self._guard is not None and self._guard.is_shut):
+            return None
+        return _as_it_came if self._reading is None else self._reading.follow
 
     def waits_for_its_end(self, longest: int) -> bool:
         """Whether all of it is read at its end and is longer than `longest` bytes. If so, `rest_or_reason` belongs into
@@ -170,7 +179,14 @@ class Answering:
                 self._guard.waits(len(released))
 
     def _restore(self, channel: Channel, piece: str, last: bool) -> str | Deny:
-        released = self._respond(channel, piece, self._now(), last=last)
+        return self._respond(channel, piece, self._now(), last=last)
+
+    def _restore_guarded(self, channel: Channel, piece: str, last: bool) -> str | Deny:
+        released = self._restore(channel, piece, last)
         if self._guard is not None:
             self._guard.note(channel, released)
         return released
+
+
+def _as_it_came(data: bytes) -> bytes:
+    return data

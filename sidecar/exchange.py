@@ -18,6 +18,7 @@ What may end an exchange at any moment stands at the end: the client goes away, 
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -25,6 +26,7 @@ from policies.model import FORWARD_UNCHANGED, Decoy, Delegate, Deny, Effect, For
 from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
+from sidecar.codecs.http1_chunked import chunk, whole_chunk
 from sidecar.codecs.http1_delivery import Delivery
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import AnswerHead, RequestHead
@@ -78,6 +80,8 @@ class ExchangeRun:
         """The answer on its way back, from its head on; None, too, if it came whole and nobody changes it."""
         self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
         """The same as bytes for the client, or what it is told instead."""
+        self._follow: Callable[[bytes], bytes | None] | None = None
+        """The short way for what comes of an answer that is on its way to the client in chunks; None: not now."""
         self._asks_again = False
         """Whether the answer at hand is void and another one will be asked for."""
         self._times_asked_again = 0
@@ -250,6 +254,32 @@ class ExchangeRun:
         """Some of the answer came."""
         self._read_answer(data, ended=False)
 
+    def answer_chunk(self, data: bytes) -> bool:
+        """One chunk of the answer came, framing and all: if it is one that may leave at once, it does. Else False."""
+        follow = self._follow
+        start = whole_chunk(data) if follow is not None else 0
+        if follow is None or not start:
+            return False
+        body = data[start:-2]
+        try:
+            released = follow(body)
+        except AnswerRefusedError as refused:
+            self._account.received(body)
+            self._answer_refused(refused.deny)
+            return True
+        except MalformedAnswerError as error:
+            self._account.received(body)
+            self._refuse(refusals.malformed_answer(error))
+            return True
+        if released is None:
+            return False
+        self._account.received(body)
+        if released is body:
+            self._client.send(data)  # framed as we would do it
+        elif released:
+            self._client.send(chunk(released))
+        return True
+
     def answer_end(self, data: bytes) -> None:
         """The answer is whole, and its connection the pool's again."""
         connection, self._connection = self._connection, None
@@ -334,6 +364,8 @@ class ExchangeRun:
             self._end(self._account.result if answering is None else answering.result)
         elif answering is not None and answering.may_leave:
             self._deliver(self._services.now())
+            if self._follow is None and self._account.first_chunk_at:
+                self._follow = answering.follow
 
     def _begin_anew(self) -> None:
         assert self._inspected is not None  # noqa: S101 only a policy asks for it
@@ -453,6 +485,7 @@ class ExchangeRun:
     def _finish(self, result: ResultCode, now: UnixNanos) -> None:
         """The only way out."""
         self._over = True
+        self._follow = None
         if self._connection is not None:
             self._drop_upstream()
         services, account, plan, answering = self._services, self._account, self._plan, self._answering

@@ -1,5 +1,7 @@
 """How one answer is read on behalf of policies and metrics. An answer that nobody reads has none of this."""
 
+from collections.abc import Callable
+
 from policies.model import DialectName
 from sidecar.codecs.http1_head import AnswerHead
 from sidecar.codecs.inflate import Inflate, InflateError
@@ -51,6 +53,11 @@ class Reading:
                 self._inflate = Inflate(head.content_encoding)
             except InflateError as error:
                 raise MalformedAnswerError(str(error)) from None
+
+    @property
+    def follow(self) -> Callable[[bytes], bytes | None] | None:
+        """The short way for events of a stream (see `Answer.follow`); None: there is none."""
+        return self._answer.follow if self._is_stream and self._inflate is None else None
 
     def feed(self, data: bytes) -> bytes:
         """What may be released. Raises AnswerRefusedError or MalformedAnswerError."""

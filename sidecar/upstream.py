@@ -36,6 +36,10 @@ class Caller(AnswerSink, Protocol):
     def upstream_drained(self) -> None:
         """Go on."""
 
+    def answer_chunk(self, data: bytes) -> bool:
+        """What came is one whole chunk of the answer, framing and all, or looks like one at a glance. False: nothing
+        was made of it, tell it the long way. True: no flush has to follow."""
+
     def flush(self) -> None:
         """All that came at once has been told: hand on what may be handed on."""
 
@@ -153,6 +157,9 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.last_byte_at = self._now()
         caller = self._caller
+        # Streams: nearly always one whole chunk a read.
+        if self._reader.is_between_chunks and caller is not None and caller.answer_chunk(data):
+            return
         try:
             self._reader.feed(data)
         except BadAnswerError as error:

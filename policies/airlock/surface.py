@@ -214,19 +214,22 @@ def is_inert(piece: str, tags: Collection[str]) -> bool:
     if len(piece) >= _SHORTEST:
         if holds_a_tag(piece, tags):
             return False
-        piece = piece[-LONGEST:]
+        if len(piece) > LONGEST:
+            piece = piece[-LONGEST:]
     before = piece.rstrip(_ALNUM)
+    size = len(before)
     closing = before[-1:]  # nothing, if all of the piece is a word: then that word must be the beginning of a name
-    if len(before) < len(piece):
-        if closing in "\\&" and closing:
-            return False  # an escaped bracket may be in the making
-        if piece[len(before) :].upper() in _PART_BEGINNINGS:
+    if size < len(piece):
+        if piece[size:].upper() in _PART_BEGINNINGS:
             return False
+        if closing in _ESCAPING:
+            return False  # an escaped bracket may be in the making
         # Else the word can only be the beginning of a tag, which stands behind a part of a name and a separator.
-        return closing not in _SEPARATING or not _ends_in_a_part(before)
+        return size < 2 or closing not in _SEPARATING or not _ends_in_a_part(before)
     return closing not in _UNCLEAR and (closing not in "-_ " or not _ends_in_a_part(before))
 
 
+_ESCAPING: Final = frozenset("\\&")
 _SEPARATING: Final = frozenset(" -_\u2010\u2011\u2012\u2013\u2014\u2015\u2212")
 
 

@@ -185,7 +185,17 @@ class RequestReader:
 class AnswerReader:
     """Reads the answers of one upstream connection, each to its own sink."""
 
-    __slots__ = ("_bodyless", "_buffer", "_chunks", "_familiar", "_heads", "_left", "_sink", "reusable")
+    __slots__ = (
+        "_bodyless",
+        "_buffer",
+        "_chunks",
+        "_familiar",
+        "_heads",
+        "_left",
+        "_sink",
+        "is_between_chunks",
+        "reusable",
+    )
 
     def __init__(self, heads: AnswerHeads) -> None:
         self._heads = heads
@@ -197,6 +207,9 @@ class AnswerReader:
         self._left = 0
         """Bytes of the body still to come, CHUNKED or UNTIL_CLOSE; 0 before the head."""
         self._chunks: ChunkedReader | None = None
+        self.is_between_chunks = False
+        """Whether what comes next begins another chunk of an answer. A chunk that comes whole may then be read by
+        others: it changes nothing here."""
         self.reusable = True
         """Whether another request may be sent on this connection once this answer ended."""
 
@@ -288,6 +301,7 @@ class AnswerReader:
         data = self._buffer
         if self._chunks is not None:
             body, self._buffer = self._chunks.feed(data)
+            self.is_between_chunks = self._chunks.is_between_chunks
             if self._chunks.finished:
                 self._left = 0
         elif self._left == UNTIL_CLOSE:

@@ -30,6 +30,31 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def whole_chunk(data: bytes) -> int:
+    """Where the content of `data` begins if it is one chunk, nothing more or less, written as `chunk` would write it;
+    0: it is not, or it is longer than is looked for here."""
+    size = len(data)
+    if size < len(_SIZE_LINES):
+        line = _SIZE_LINES[size]
+        if line and data.startswith(line) and data.endswith(b"\r\n"):
+            return len(line)
+    return 0
+
+
+def _size_line(size: int) -> bytes:
+    """What begins a chunk that takes `size` bytes; empty: none does."""
+    for digits in range(1, 9):
+        content = size - digits - 4
+        line = b"%x\r\n" % max(content, 0)
+        if content > 0 and len(line) == digits + 2:
+            return line
+    return b""
+
+
+_SIZE_LINES: Final = tuple(map(_size_line, range(2048)))
+"""By the bytes of a whole chunk: to read the number takes longer than to know it."""
+
+
 class ChunkedReader:
     """Reads one chunked body, cut anywhere."""
 
@@ -43,6 +68,11 @@ class ChunkedReader:
         self._trailers = -1
         """Bytes of trailers read; -1 before the last chunk."""
         self.finished = False
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether what comes next begins a chunk."""
+        return not self._left and not self._held and self._trailers < 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """(body bytes, what follows the message once `finished`). Raises BadChunkError."""

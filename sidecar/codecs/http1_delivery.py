@@ -66,6 +66,11 @@ class Delivery:
         """Whether a body that has begun may still be longer than was planned."""
         return self._length == UNKNOWN
 
+    @property
+    def passes_chunks(self) -> bool:
+        """Whether chunks of the body may go to the client at once, past this."""
+        return self.begun and self._chunks and not self.ended and not self._pieces
+
     def take(self) -> bytes:
         """What to write to the client now."""
         pieces, self._pieces = self._pieces, []

@@ -56,6 +56,10 @@ class Answer(Protocol):
     def feed(self, data: bytes) -> bytes:
         """What the client may have by now. Raises `AnswerRefusedError` or `MalformedAnswerError`."""
 
+    def follow(self, event: bytes) -> bytes | None:
+        """The short way for one read of a stream that is one event like those before it: what the client may have of
+        it. None: nothing was made of it, `feed` it. Raises like `feed`."""
+
     def close(self) -> bytes:
         """The rest, after the upstream ended its answer in good order. Raises like `feed`."""
 

@@ -40,11 +40,11 @@ class Lane:
             if not piece:
                 return ""
             raise MalformedAnswerError("text after the end of its channel")
-        if self._half or (piece and _is_high(piece[-1])):
+        if self._half or (not piece.isascii() and _is_high(piece[-1])):
             piece = self._whole(piece, last=last)
         released = self._restore(self.channel, piece, last)
         self.ended = last
-        if isinstance(released, Deny):
+        if released is not piece and isinstance(released, Deny):
             raise AnswerRefusedError(released)
         if self.offsets is not None:
             self.offsets.note(piece, released)

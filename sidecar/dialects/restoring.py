@@ -89,8 +89,8 @@ class RestoringStream:
     __slots__ = (
         "_cited",
         "_extras",
-        "_follows",
         "_hits",
+        "_is_between",
         "_lanes",
         "_learnt",
         "_notes",
@@ -111,9 +111,10 @@ class RestoringStream:
         self._splitter = Splitter()
         self._released: list[bytes] = []
         """What may go out but has not been returned yet; survives an exception, for `break_off`."""
-        self._templates: list[Template | NumberedTemplate] = []
-        self._follows: Template | NumberedTemplate | None = None
-        """What an event is held against before it is even looked for; None: one may be under way."""
+        self._templates: list[tuple[Template | NumberedTemplate, Lane]] = []
+        """Shapes of events with one text, and the lane that the text belongs to. The latest first."""
+        self._is_between = False
+        """Whether what comes next begins an event, whatever it is."""
         self._number: int | None = None
         """Of the latest event that was read strictly, if events are numbered."""
         self._extras = 0
@@ -123,14 +124,9 @@ class RestoringStream:
 
     def feed(self, data: bytes) -> bytes:
         """What the client may have by now. Raises `AnswerRefusedError` or `MalformedAnswerError`."""
-        follows = self._follows
-        if follows is not None:
-            # Nearly always: one event a read, of the same shape as the one before.
-            text = follows.text(data)
-            if text is not None:
-                self._hits += 1
-                released = follows.lane.release(text)
-                return data if released == text else follows.with_text(data, released)
+        released = self.follow(data)
+        if released is not None:
+            return released
         try:
             units = self._splitter.feed(data)
         except EventTooLargeError as error:
@@ -139,10 +135,25 @@ class RestoringStream:
             raise MalformedAnswerError("an event is larger than the bound") from None
         for unit in units:
             self._unit(unit)
-        first = self._templates[0] if self._templates else None
-        is_open = first is None or not first.ends_in_lf or not self._splitter.is_between_events
-        self._follows = None if is_open else first
+        self._is_between = self._splitter.is_between_events
         return self._take()
+
+    def follow(self, event: bytes) -> bytes | None:
+        """What may be released for `event` if it comes at a border of events and is one of a shape that is known. None:
+        it was not looked at, `feed` it. Raises like `feed`."""
+        if self._is_between:
+            for at, (template, lane) in enumerate(self._templates):
+                text = template.text(event)
+                if text is None:
+                    continue
+                if not template.ends_in_lf:
+                    break
+                self._hits += 1
+                if at:
+                    self._templates.insert(0, self._templates.pop(at))
+                released = lane.release(text)
+                return event if released == text else template.with_text(event, released)
+        return None
 
     def close(self) -> bytes:
         """The rest, when the upstream ended without its dialect's end of answer, too."""
@@ -166,14 +177,13 @@ class RestoringStream:
         return released
 
     def _unit(self, unit: bytes) -> None:
-        for template in self._templates:
+        for at, (template, lane) in enumerate(self._templates):
             text = template.text(unit)
             if text is not None:
                 self._hits += 1
-                if template is not self._templates[0]:
-                    self._templates.remove(template)
-                    self._templates.insert(0, template)
-                released = template.lane.release(text)
+                if at:
+                    self._templates.insert(0, self._templates.pop(at))
+                released = lane.release(text)
                 self._released.append(unit if released == text else template.with_text(unit, released))
                 return
         self._read(unit)
@@ -240,7 +250,7 @@ class RestoringStream:
         return events
 
     def _next_number(self) -> int:
-        latest = [template.number for template in self._templates if isinstance(template, NumberedTemplate)]
+        latest = [template.number for template, _ in self._templates if isinstance(template, NumberedTemplate)]
         return max([self._number or 0, *latest]) + 1
 
     def _learn(self, unit: bytes, data: Data, texts: Texts) -> None:
@@ -259,13 +269,13 @@ class RestoringStream:
         first = data.spans[0][0]
         template: Template | NumberedTemplate
         if texts.number is None:
-            template = Template(unit, first + start, first + end, lane)
+            template = Template(unit, first + start, first + end)
         else:
             try:
-                template = NumberedTemplate(unit, first + start, first + end, lane, texts.number)
+                template = NumberedTemplate(unit, first + start, first + end, texts.number)
             except ValueError:
                 return
-        self._templates.insert(0, template)
+        self._templates.insert(0, (template, lane))
         del self._templates[_MAX_TEMPLATES:]
 
 
@@ -282,6 +292,9 @@ class RestoringBody:
         self._restore = restore
         self._kept: list[bytes] = []
         self._size = 0
+
+    def follow(self, event: bytes) -> None:
+        """Nothing: it is no stream."""
 
     def feed(self, data: bytes) -> bytes:
         """Nothing yet. Raises `MalformedAnswerError` beyond `MAX_ANSWER` bytes."""

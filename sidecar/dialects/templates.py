@@ -14,25 +14,29 @@ import msgspec
 
 from sidecar.codecs.json_splice import written
 from sidecar.codecs.json_strict import REFUSED
-from sidecar.dialects.lanes import Lane
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _PADDING: Final = re.compile(rb'"obfuscation":"[A-Za-z0-9]*+"')
 _decode: Final[Callable[[bytes], str]] = msgspec.json.Decoder(str).decode
 
 
+def string_end(document: bytes, start: int) -> int:
+    """Where the JSON string ends that begins at `start`, behind its quote; 0: none does."""
+    string = _STRING.match(document, start)
+    return string.end() if string is not None else 0
+
+
 class Template:
-    """The bytes around the text of an event, and the lane that the text belongs to."""
+    """The bytes around the text of an event."""
 
-    __slots__ = ("_bare", "_head", "_padded", "_size", "_tail", "_tail_end", "ends_in_lf", "lane")
+    __slots__ = ("_bare", "_end", "_head", "_padded", "_size", "_tail", "_tail_end", "ends_in_lf")
 
-    def __init__(self, event: bytes, start: int, end: int, lane: Lane) -> None:
-        """`event[start:end]` is the JSON string, quotes included; it is the only text that policies read in `event`,
-        which was read strictly and neither ends a channel nor carries usage or errors."""
-        self.lane = lane
+    def __init__(self, event: bytes, start: int, end: int) -> None:
+        """`event[start:end]` is a JSON string, quotes included, of an event that was read strictly."""
         self._head = event[:start]
         self._size = start
         self._tail = event[end:]
+        self._end = end - len(event)
         self.ends_in_lf = event.endswith(b"\n")
         """Whether an event of this shape is over at its last byte; a CR may be half of a line end."""
         padding = _PADDING.search(self._tail)
@@ -48,7 +52,7 @@ class Template:
         surrogates, bad bytes)."""
         if not event.startswith(self._head):
             return None
-        end = -len(self._tail)
+        end = self._end
         if not event.endswith(self._tail):
             end = self._other_tail(event)
             if not end:
@@ -61,7 +65,7 @@ class Template:
 
     def with_text(self, event: bytes, text: str) -> bytes:
         """The event, which is of this shape, with another text."""
-        end = -len(self._tail) if event.endswith(self._tail) else self._other_tail(event)
+        end = self._end if event.endswith(self._tail) else self._other_tail(event)
         return self._head + written(text) + event[end:]
 
     def _other_tail(self, event: bytes) -> int:
@@ -84,17 +88,16 @@ _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,15}+)(?![0-9.eE])")
 class NumberedTemplate:
     """A template of events that count themselves (`sequence_number`), which are of one shape but for that number."""
 
-    __slots__ = ("_before", "_template", "ends_in_lf", "lane", "number")
+    __slots__ = ("_before", "_template", "ends_in_lf", "number")
 
-    def __init__(self, event: bytes, start: int, end: int, lane: Lane, number: int) -> None:
+    def __init__(self, event: bytes, start: int, end: int, number: int) -> None:
         """As `Template`. Raises ValueError unless the number stands before the text."""
         self._before = event[: event.rindex(_MEMBER, 0, start) + len(_MEMBER)]
         digits = _NUMBER.match(event, len(self._before))
         if digits is None or digits.group() != b"%d" % number:
             raise ValueError("the number is written in another way")
         shift = len(digits.group())
-        self._template = Template(self._before + event[digits.end() :], start - shift, end - shift, lane)
-        self.lane = lane
+        self._template = Template(self._before + event[digits.end() :], start - shift, end - shift)
         self.ends_in_lf = self._template.ends_in_lf
         self.number = number
         """Of the event read last."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from sidecar.codecs.http1_chunked import LAST_CHUNK, MAX_LINE, BadChunkError, ChunkedReader, chunk
+from sidecar.codecs.http1_chunked import LAST_CHUNK, MAX_LINE, BadChunkError, ChunkedReader, chunk, whole_chunk
 from tests.fakes.cuts import cuts
 
 pieces = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
@@ -28,6 +28,31 @@ def test_what_was_encoded_is_read_back_however_it_is_cut(parts: list[bytes], res
     encoded = b"".join(map(chunk, parts)) + LAST_CHUNK + rest
 
     assert read(encoded, at=tuple(at)) == (b"".join(parts), True, rest)
+
+
+@given(st.binary(min_size=1, max_size=1900) | st.sampled_from([bytes(15), bytes(16), bytes(255), bytes(256)]))
+def test_chunk_of_ours_is_known_as_a_whole_one(content: bytes) -> None:
+    data = chunk(content)
+
+    assert data[whole_chunk(data) : -2] == content
+
+
+@given(
+    st.binary(max_size=40)
+    | st.builds(lambda off, rest: b"%x\r\n%b\r\n" % (max(len(rest) + off, 0), rest), st.integers(-1, 1), st.binary())
+)
+@example(b"")
+@example(LAST_CHUNK)
+@example(b"\r\n" + bytes(17) + b"\r\n")
+@example(b"10\r\n" + bytes(17) + b"\r\n")
+@example(b"010\r\n" + bytes(16) + b"\r\n")
+def test_what_is_known_as_a_whole_chunk_is_one_to_the_reader(data: bytes) -> None:
+    start, reader = whole_chunk(data), ChunkedReader()
+
+    if start:
+        assert reader.feed(data) == (data[start:-2], b"")
+        assert reader.is_between_chunks
+        assert not reader.finished
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=5))
