@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _EXPIRE_EVERY: Final = 600.0
 """Seconds."""
+_ASKED_AHEAD: Final = 4
+"""Requests of one WebSocket that may wait behind the one that is being answered; it is not read beyond them."""
 _OVERLOADED: Final = TaskError(503, "overloaded", "too many requests in progress; ask again later")
 
 
@@ -93,10 +95,11 @@ class _Face:
     async def process(self, request: Request) -> Response:
         try:
             text = await self._text(request)
-            async with self._slot():
-                return JSONResponse(await self._tasks.process(text, request.headers))
+            return JSONResponse(await _unless_gone(request.receive, self._processed(text, request)))
         except TaskError as error:
             return JSONResponse(error.as_json(), error.status)
+        except ClientGoneError:
+            return Response(status_code=499)  # nobody reads it
 
     async def stream(self, request: Request) -> "Response | EventStream":
         try:
@@ -106,13 +109,23 @@ class _Face:
             return JSONResponse(error.as_json(), error.status)
         except ClientGoneError:
             return Response(status_code=499)  # nobody reads it
-        return EventStream(_events(first, chunks))
+        return EventStream(_events(first, chunks), chunks)
 
     async def socket(self, socket: WebSocket) -> None:
+        """Answers one request after the other, and listens meanwhile: a client that goes away ends its answer."""
         await socket.accept()
-        try:
+        asked: asyncio.Queue[str] = asyncio.Queue(_ASKED_AHEAD)
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(self._answer_each(asked, socket))
+            with contextlib.suppress(WebSocketDisconnect, KeyError):  # gone, or not a text message
+                while True:
+                    await asked.put(await socket.receive_text())
+            answering.cancel()
+
+    async def _answer_each(self, asked: "asyncio.Queue[str]", socket: WebSocket) -> None:
+        with contextlib.suppress(WebSocketDisconnect):  # whoever listens hears of it, too
             while True:
-                text = await socket.receive_text()
+                text = await asked.get()
                 try:
                     if len(text.encode()) > self._max_request:
                         raise TaskError(413, "too_large", "the request is too large")
@@ -121,8 +134,6 @@ class _Face:
                             await socket.send_text(chunk)
                 except TaskError as error:
                     await socket.send_text(json.dumps(error.as_json()))
-        except (WebSocketDisconnect, KeyError):
-            return  # gone, or not a text message
 
     async def letters(self, _: Request) -> Response:
         try:
@@ -139,6 +150,10 @@ class _Face:
 
     async def health(self, _: Request) -> Response:
         return Response(status_code=200)
+
+    async def _processed(self, text: str, request: Request) -> dict[str, Any]:
+        async with self._slot():
+            return await self._tasks.process(text, request.headers)
 
     async def _chunks(self, text: str, connection: Request | WebSocket) -> AsyncGenerator[str]:
         async with self._slot(), aclosing(self._tasks.chunks(text, connection.headers)) as chunks:
@@ -165,6 +180,10 @@ class _Face:
         if not isinstance(body, dict) or not isinstance(body.get("request"), str):
             raise TaskError(400, 4096, 'expected a JSON object such as {"request": "3-1 | text"}')
         text: str = body["request"]
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise TaskError(400, 4096, "the request holds half a surrogate pair, which is no text") from None
         return text
 
 
@@ -183,15 +202,21 @@ def _unreadable(error: VaultError) -> Response:
 
 
 class EventStream:
-    """An ASGI response that stops at once, and its source with it, when the client goes away."""
+    """An ASGI response that stops at once, and its sources with it, when the client goes away."""
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], *sources: AsyncGenerator[Any]) -> None:
+        """`sources`: what `events` draws from."""
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         self._response = StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        self._sources = (events, *sources)
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGoneError):
-            await _unless_gone(receive, self._response.stream_response(send))
+        try:
+            with contextlib.suppress(ClientGoneError):
+                await _unless_gone(receive, self._response.stream_response(send))
+        finally:
+            for source in self._sources:  # else the collector would close them, some time
+                await source.aclose()
 
 
 class ClientGoneError(Exception):
@@ -232,14 +257,13 @@ def _single(text: str) -> str:
     return text
 
 
-async def _events(first: str, chunks: AsyncGenerator[str]) -> AsyncIterator[bytes]:
-    async with aclosing(chunks):  # a client that goes away cancels the model's answer
-        yield _event(first)
-        try:
-            async for chunk in chunks:
-                yield _event(chunk)
-        except TaskError as error:
-            yield f"event: error\ndata: {json.dumps(error.as_json())}\n\n".encode()
+async def _events(first: str, chunks: AsyncGenerator[str]) -> AsyncGenerator[bytes]:
+    yield _event(first)
+    try:
+        async for chunk in chunks:
+            yield _event(chunk)
+    except TaskError as error:
+        yield f"event: error\ndata: {json.dumps(error.as_json())}\n\n".encode()
 
 
 def _event(chunk: str) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -39,9 +39,16 @@ class TaughtModel:
         self.keys: list[str | None] = []
         self.breaks_off = False
         self.refuses: tuple[int, str] | None = None
+        self.stalled = asyncio.Event()
+        """Set when it said all that it will say."""
         self.gone = asyncio.Event()
+        """Set when nobody waits for it any more."""
         self.stalls = False
         self.stalls_after = 9
+        self.drips = False
+        """Whether it goes on saying next to nothing for ever."""
+        self.error: object = ...
+        """What stands under `error` in every event."""
 
     def application(self) -> Starlette:
         return Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
@@ -54,17 +61,29 @@ class TaughtModel:
             return JSONResponse({"error": {"code": self.refuses[1], "message": "no"}}, self.refuses[0])
         return EventStream(self._events(self.answer(self.asked[-1])))
 
-    async def _events(self, text: str) -> AsyncIterator[bytes]:
+    async def _events(self, text: str) -> AsyncGenerator[bytes]:
         for start in range(0, len(text), 3):
-            delta = {"choices": [{"index": 0, "delta": {"content": text[start : start + 3]}}]}
-            yield b"data: %s\n\n" % json.dumps(delta).encode()
+            yield self._event(text[start : start + 3])
             if self.stalls and start > self.stalls_after:
+                self.stalled.set()
                 try:
                     await asyncio.sleep(60)
                 finally:
                     self.gone.set()
+        try:
+            while self.drips:
+                yield self._event("")
+                await asyncio.sleep(0.02)
+        finally:
+            self.gone.set()
         if not self.breaks_off:
             yield b"data: [DONE]\n\n"
+
+    def _event(self, text: str) -> bytes:
+        delta: dict[str, object] = {"choices": [{"index": 0, "delta": {"content": text}}]}
+        if self.error is not ...:
+            delta["error"] = self.error
+        return b"data: %s\n\n" % json.dumps(delta).encode()
 
 
 def a_vault() -> DeadLetterVault:
@@ -184,14 +203,60 @@ async def test_client_that_goes_away_ends_the_model_s_answer() -> None:
     assert response.status_code == 200
 
 
-async def test_client_that_goes_away_before_the_first_chunk_ends_the_model_s_answer_too() -> None:
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("/v2/stream", "3-1 | x"), ("/v2/process", "3-1 | x"), ("/v2/process", "[19-1]->[3-1] | x")],
+)
+async def test_client_that_goes_away_before_the_first_word_ends_the_model_s_answer_too(path: str, text: str) -> None:
     model = TaughtModel(lambda _: "17-128 | a long answer")
     model.stalls, model.stalls_after = True, 0
+    async with gateway(model, max_concurrent=1) as client, asyncio.timeout(10):
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(client.post(path, json={"request": text}))
+            await model.stalled.wait()
+            asking.cancel()
+        await model.gone.wait()
+
+        model.stalls = False
+        while (await client.post("/v2/process", json={"request": "3-1 | x"})).status_code == 503:
+            await asyncio.sleep(0.01)  # the place of the first one is being given back
+
+
+async def test_client_of_a_websocket_that_goes_away_ends_the_model_s_answer() -> None:
+    model = TaughtModel(lambda _: "17-128 | a long answer")
+    model.stalls, model.stalls_after = True, 0
+    async with gateway(model) as client, asyncio.timeout(10):
+        async with client.websocket("/v2/stream") as socket:
+            await socket.send_text("3-1 | x")
+            await model.stalled.wait()
+        await model.gone.wait()
+
+
+async def test_answer_that_never_ends_is_given_up_after_the_timeout() -> None:
+    model = TaughtModel(lambda _: "17-128 | a")
+    model.drips = True
+    async with gateway(model, timeout=0.3) as client, asyncio.timeout(10):
+        late = await process(client, "3-1 | x", status=504)
+        await model.gone.wait()
+
+    assert late["error"]["message"] == "the model did not answer in 0.3 s"
+
+
+@pytest.mark.parametrize(("error", "status"), [(None, 200), ({}, 200), ({"code": "overloaded"}, 502), ("no", 502)])
+async def test_error_in_a_stream_is_one_and_null_is_none(error: object, status: int) -> None:
+    model = TaughtModel()
+    model.error = error
     async with gateway(model) as client:
-        with pytest.raises(httpx2.ReadTimeout):
-            await client.post("/v2/stream", json={"request": "3-1 | x"}, timeout=0.1)
-        async with asyncio.timeout(5):
-            await model.gone.wait()
+        await process(client, "11-1 | What is the capital of France?", status=status)
+
+
+async def test_long_explanation_of_a_refusal_is_not_read_to_its_end() -> None:
+    model = TaughtModel()
+    model.refuses = (403, "x" * 1_000_000)
+    async with gateway(model) as client:
+        refused = await process(client, "3-1 | x", status=403)
+
+    assert refused["error"]["code"] == "upstream"
 
 
 async def test_chain_runs_its_stages_and_a_second_one_is_cached() -> None:
@@ -257,6 +322,7 @@ async def test_refusal_of_the_sidecar_is_passed_on() -> None:
         (b'{"request": "[43-1]->[2-1] | x"}', 400),
         (b"[" * 1500, 400),
         (b'{"request": "' + b"x" * 3000 + b'"}', 413),
+        (b'{"request": "3-1 | \\ud83d"}', 400),
     ],
 )
 @pytest.mark.parametrize("path", ["/v2/process", "/v2/stream"])
@@ -267,6 +333,16 @@ async def test_what_is_no_request_is_refused_before_the_model(path: str, body: b
 
     assert response.status_code == status
     assert model.asked == []
+
+
+async def test_key_that_is_no_ascii_is_passed_on_as_it_came() -> None:
+    model = TaughtModel()
+    async with gateway(model) as client:
+        headers = {"authorization": "Bearer kéy".encode("latin-1")}
+        answer = await client.post("/v2/process", json={"request": "2-1 | good"}, headers=headers)
+
+    assert answer.status_code == 200
+    assert model.keys == ["Bearer kéy"]
 
 
 async def test_chain_is_not_streamed() -> None:
