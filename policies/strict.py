@@ -6,7 +6,7 @@ Never "off", and never laxer than what it replaces: whatever the expired policy 
 from dataclasses import replace
 from typing import Final
 
-from policies.airlock.config import Action, AirlockConfig, Restoration, ToolRestore
+from policies.airlock.config import RESTRICTED_ZIP3, Action, AirlockConfig, Restoration, ToolRestore
 from policies.airlock.labels import Profile
 from policies.firewall_config import FirewallConfig, FirewallMode
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
@@ -19,10 +19,14 @@ _STRICT_RESTORATION: Final = Restoration(tools=ToolRestore.NEVER, system_values=
 def stricter(document: Document) -> Document | None:
     """What stands in for `document` once it has expired. None: nothing does, and routes that need it are blocked."""
     match document.body:
-        case AirlockConfig(actions=actions, caps=caps):
+        case AirlockConfig(actions=actions, caps=caps, restricted_zip3=areas):
             kept = {label: action for label, action in actions.items() if action is not Action.ALLOW}
             strict = AirlockConfig(
-                profile=Profile.HIPAA_SAFE_HARBOR, actions=kept, restoration=_STRICT_RESTORATION, caps=caps
+                profile=Profile.HIPAA_SAFE_HARBOR,
+                actions=kept,
+                restoration=_STRICT_RESTORATION,
+                caps=caps,
+                restricted_zip3=RESTRICTED_ZIP3 | areas,
             )
             return replace(document, body=strict)
         case FirewallConfig(threshold=threshold):

@@ -109,7 +109,7 @@ def _format_lesson(text: str) -> Lesson:
         )
     repaired, faults = text, []
     for is_wrong, why, repair in _REPAIRS:
-        if is_wrong.search(repaired):
+        if is_wrong(repaired):
             faults.append(why)
             repaired = repair(repaired)
     if request_fault(parse_request(repaired), V21_TASKS, FIBONACCI) is None:
@@ -153,49 +153,55 @@ def _ascii_digits(text: str) -> str:
     return "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in head) + pipe + rest
 
 
+def _has_lines(text: str) -> bool:
+    return not {"\n", "\r"}.isdisjoint(text.rstrip())
+
+
 def _joined_lines(text: str) -> str:
     return " ".join(text.split())
 
 
-_Repair = tuple[re.Pattern[str], str, Callable[[str], str]]
+_Repair = tuple[Callable[[str], object], str, Callable[[str], str]]
+"""(whether a text has the fault, what to say of it, the text without it). All of them linear in the text."""
 _DASHES: Final = re.compile(r"(?<=[0-9\])}])\s*[\u2010-\u2015\u2212\uff0d:/_]\s*(?=[\[({]?[0-9])")
 _BARS: Final = re.compile(r"[\u00a6\uff5c\u2502\u2223]")
+_WIDE_GAP: Final = re.compile(r"(?<!\s)\s{11,}\|")
 _BRACKETS: Final = re.compile(r"^\s*[\[({](\d+)[\])}]?\s*-\s*[\[({]?(\d+)[\])}]")
 _BLANKS: Final = re.compile(r"^(\s*)(\d+)(\s*)-(\s*)(\d+)(?=\s*(?:\||$))")
 
 # In this order: each makes the text readable for the next.
 _REPAIRS: Final[tuple[_Repair, ...]] = (
     (
-        re.compile(r"^[^|]*(?![0-9])\d|^[^|]*[²³¹⁰-₉]"),
+        re.compile(r"^[^|]*(?![0-9])\d|^[^|]*[²³¹⁰-₉]").search,
         "codes are written with the digits 0 to 9; digits of other scripts are not digits of the grammar",
         _ascii_digits,
     ),
-    (_BARS, "CONTEXT follows one ASCII pipe, |", lambda text: _BARS.sub("|", text, count=1)),
-    (_DASHES, "TASK and PARAM are joined by an ASCII hyphen, -", lambda text: _DASHES.sub("-", text, count=1)),
-    (_BRACKETS, "a single request has no brackets", lambda text: _BRACKETS.sub(r"\1-\2", text)),
+    (_BARS.search, "CONTEXT follows one ASCII pipe, |", lambda text: _BARS.sub("|", text, count=1)),
+    (_DASHES.search, "TASK and PARAM are joined by an ASCII hyphen, -", lambda text: _DASHES.sub("-", text, count=1)),
+    (_BRACKETS.search, "a single request has no brackets", lambda text: _BRACKETS.sub(r"\1-\2", text)),
     (
-        re.compile(r"^\s*[+-]\d|^\s*\d+\s*-\s*[+-]\d|^\s*\d+\.\d|^\s*0[xX]|^\s*\d+[eE]\d"),
+        re.compile(r"^\s*[+-]\d|^\s*\d+\s*-\s*[+-]\d|^\s*\d+\.\d|^\s*0[xX]|^\s*\d+[eE]\d").search,
         "codes are plain whole numbers: no sign, no point, no exponent, no hexadecimal",
         lambda text: text,
     ),
-    (re.compile(r"[\n\r].*\S", re.DOTALL), "CONTEXT is one line: replace line breaks by blanks", _joined_lines),
+    (_has_lines, "CONTEXT is one line: replace line breaks by blanks", _joined_lines),
     (
-        re.compile(r"^\s+\d|^\d+\s+-|^\d+-\s+\d|^\d+-\d+\s+$"),
+        re.compile(r"^\s+\d|^\d+\s+-|^\d+-\s+\d|^\d+-\d+\s+$").search,
         "no blanks before TASK, around the hyphen or at the end",
         lambda text: _BLANKS.sub(r"\2-\5", text).strip(),
     ),
     (
-        re.compile(r"^(\d+-\d+)\s*\|\s*$"),
+        re.compile(r"^(\d+-\d+)\s*\|\s*$").search,
         "a pipe must be followed by CONTEXT; leave it out when there is none",
         lambda text: text.partition("|")[0].strip(),
     ),
     (
-        re.compile(r"\s{11,}\|"),
+        _WIDE_GAP.search,
         "at most ten blanks may stand before the pipe",
-        lambda text: re.sub(r"\s{11,}\|", " |", text, count=1),
+        lambda text: _WIDE_GAP.sub(" |", text, count=1),
     ),
     (
-        re.compile(r"^\d+\s*\|"),
+        re.compile(r"^\d+\s*\|").search,
         "PARAM is missing: 1 Brief, 2 Medium, 3 Detailed and so on",
         lambda text: re.sub(r"^(\d+)\s*\|", r"\1-1 |", text),
     ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.airlock.config import Action, AirlockConfig, Restoration, ToolRestore
+from policies.airlock.config import RESTRICTED_ZIP3, Action, AirlockConfig, Restoration, ToolRestore
 from policies.airlock.labels import Label, Profile
 from policies.compile import Part, assemble, build, compile_documents
 from policies.errors import ReferenceMissingError
@@ -86,6 +86,7 @@ def test_expired_airlock_gives_way_to_a_default_that_is_nowhere_laxer() -> None:
         profile=Profile.PCI,
         actions={Label.SSN: Action.BLOCK, Label.EMAIL: Action.ALLOW, Label.CREDIT_CARD: Action.ALLOW},
         restoration=Restoration(tools=ToolRestore.ALL, links=True, reasoning=True),
+        restricted_zip3=frozenset({"331"}),
     )
 
     strict = stricter(Document("x", relaxed, ttl=60))
@@ -98,6 +99,7 @@ def test_expired_airlock_gives_way_to_a_default_that_is_nowhere_laxer() -> None:
     assert config.action(Label.EMAIL) is Action.TOKENISE
     assert config.restoration.tools is ToolRestore.NEVER
     assert not config.restoration.links
+    assert config.restricted_zip3 == RESTRICTED_ZIP3 | {"331"}
 
 
 def test_expired_protocol_policy_enforces() -> None:

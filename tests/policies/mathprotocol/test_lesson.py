@@ -91,3 +91,14 @@ def test_lesson_agrees_with_the_rules_of_answers(text: str, kind: Kind) -> None:
     assert lesson.valid is is_valid_response(text, kind)
     assert lesson.valid or lesson.faults
     assert not lesson.suggestion or is_valid_response(lesson.suggestion, kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2-1 |" + "\n" * 300_000, "2-1" + " " * 300_000 + "x", "x" + "\n\r" * 300_000, "x" + " " * 300_000],
+    ids=range(4),
+)
+def test_blanks_without_end_do_not_take_time_without_end(text: str) -> None:
+    """A quadratic expression takes an hour for these; the time of a test is bounded anyway."""
+    assert not request_lesson(text).valid
+    assert not response_lesson(text, Kind.GENERATIVE).valid

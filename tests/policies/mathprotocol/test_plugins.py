@@ -67,7 +67,17 @@ threads = 4
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"\xff", b"[plugin", b"x = 1", b"task = [1]\n[plugin]", b"a=" + b"[" * 5000, b"#" * 100_000]
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[plugin",
+        b"x = 1",
+        b"task = [1]\n[plugin]",
+        b"a=" + b"[" * 5000,
+        b"#" * 100_000,
+        b"a=" + b"1" * 5000,
+    ],
 )
 def test_garbage_gives_only_our_error(raw: bytes) -> None:
     with pytest.raises(ManifestError):
