@@ -36,7 +36,7 @@ from sidecar.effects import LocalEffects
 from sidecar.inbound import InboundStreams
 from sidecar.inspector import SWITCH_INTERVAL, Inspector
 from sidecar.listener import ConnectionLimits, Listener
-from sidecar.memory import give_back_memory
+from sidecar.memory import give_back_memory, keep_memory
 from sidecar.pages import PageServer, Site
 from sidecar.plan import Planner
 from sidecar.plugins.tasks import PluginTasks, code_tasks, plugin_hosts
@@ -185,6 +185,7 @@ class Sidecar:
         deadlines = Deadlines(loop.time)
         inspector = Inspector(loop)
         sys.setswitchinterval(SWITCH_INTERVAL)
+        keep_memory()
         async with asyncio.TaskGroup() as tasks, self._audited(tasks), self._following_policies(tasks):
             effects = LocalEffects(self._registry)
             self._tunnels = tunnels = self._made_tunnels(effects, tasks)
