@@ -134,6 +134,8 @@ class Scanner:
         found: list[Candidate] = []
         count = covered = tabled = value_end = 0
         latest: Confirm | None = None
+        asked: Confirm | None = None
+        asked_at = -1
         size, caps = len(text), self._caps
         edged = f"\0{text}\0\0"
         # Attempts to read a table: each may look at a line of some thousand characters.
@@ -158,7 +160,9 @@ class Scanner:
                     text, end - word, end
                 ):
                     continue
-                confirm(text, end, found)
+                if end != asked_at or confirm is not asked:  # "policy" in "insurance policy" asks the same
+                    asked, asked_at = confirm, end
+                    confirm(text, end, found)
                 may_head = tables and end > tabled and (behind in _DELIMITING or edged[end + 2] in _DELIMITING)
                 if may_head and _heads_a_column(text, end - word, end):
                     tabled = table(text, end, found)

@@ -15,8 +15,9 @@ from policies.airlock.recognizers import (
     quotes,
     secrets,
 )
+from policies.airlock.recognizers.recognizer import Recognizer
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     *contact.RECOGNIZERS,
     *network.RECOGNIZERS,
     *numbers.RECOGNIZERS,

@@ -225,7 +225,7 @@ def _field(text: str, end: int, found: list[Candidate]) -> None:
         found.append((start, start + len(value), Rank.HINT, Label.ADDRESS))
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer(
         "street", _street, (rf"\b\d{{1,6}}[A-Za-z]?,? (?:[A-Za-z0-9][\w'.-]* ){{1,5}}(?:{_SUFFIX}|{_PLAIN_SUFFIX})\b",)
     ),

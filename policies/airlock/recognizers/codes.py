@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from policies.airlock.labels import Label
-from policies.airlock.recognizers.recognizer import Candidate, Confirm, Rank, Recognizer, from_digit, touching
+from policies.airlock.recognizers.recognizer import Candidate, Rank, Recognizer, from_digit, touching
 
 STATES: Final = (
     "AL|AK|AZ|AR|CA|CO|CT|DC|DE|FL|GA|HI|IA|ID|IL|IN|KS|KY|LA|MA|MD|ME|MI|MN|MO|MS|MT|NC|ND|NE|NH|NJ|NM|NV|NY|OH|OK|OR|"
@@ -13,21 +13,30 @@ STATES: Final = (
 """USPS Publication 28, appendix B: states, territories and the armed forces."""
 
 _STATE_ZIP: Final = re.compile(rf"(?<![A-Za-z])(?:{STATES})[ ,]{{1,2}}(?P<v>\d{{5}}(?:-\d{{4}})?)(?![\w-])")
-_ZIP_PLUS_4: Final = re.compile(r"(?<![\w.])(?<!\w[-/])(?P<v>\d{5}-\d{4})(?![\w-])(?!\.\d)", re.ASCII)
+_ZIP_PLUS_4: Final = re.compile(r"(?<![\w.])(?<!\w[-/])\d{5}-\d{4}(?![\w-])(?!\.\d)", re.ASCII)
 _LETTERED: Final = re.compile(
     # United Kingdom (with its space: without it, half of all part numbers match), Canada
-    r"(?<![A-Za-z0-9])(?P<v>(?:[A-PR-UWYZ](?:\d{1,2}|[A-HK-Y]\d|[A-HK-Y]\d\d|\d[A-HJKPS-UW]|[A-HK-Y]\d[A-Z])|GIR) "
+    r"(?<![A-Za-z0-9])(?:(?:[A-PR-UWYZ](?:\d{1,2}|[A-HK-Y]\d|[A-HK-Y]\d\d|\d[A-HJKPS-UW]|[A-HK-Y]\d[A-Z])|GIR) "
     r"\d[A-Z]{2}|[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d)(?![A-Za-z0-9])"
 )
 
 
-def _postal(expression: re.Pattern[str], before: int) -> Confirm:
-    def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        match = touching(expression, text, end, before, 12)
-        if match:
-            found.append((*match.span("v"), Rank.SHAPE, Label.ZIP_CODE))
+def _behind_state(text: str, end: int, found: list[Candidate]) -> None:
+    match = _STATE_ZIP.match(text, end - 9 if text[end - 7] == "," else end - 8)
+    if match:
+        found.append((*match.span("v"), Rank.SHAPE, Label.ZIP_CODE))
 
-    return confirm
+
+def _plus_4(text: str, end: int, found: list[Candidate]) -> None:
+    match = _ZIP_PLUS_4.match(text, end - 10)
+    if match:
+        found.append((*match.span(), Rank.SHAPE, Label.ZIP_CODE))
+
+
+def _lettered(text: str, end: int, found: list[Candidate]) -> None:
+    match = touching(_LETTERED, text, end, 8, 12)
+    if match:
+        found.append((*match.span(), Rank.SHAPE, Label.ZIP_CODE))
 
 
 _DECIMAL_PAIR: Final = re.compile(
@@ -52,10 +61,10 @@ def _sexagesimal(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.SHAPE, Label.GEO_COORD))
 
 
-RECOGNIZERS: Final = (
-    Recognizer("zip-state", _postal(_STATE_ZIP, 14), (r"[A-Z]{2},? \d{5}\b",), near=True),
-    Recognizer("zip-plus-4", _postal(_ZIP_PLUS_4, 10), (r"\b\d{5}-\d{4}\b",), digits=True),
-    Recognizer("zip-letters", _postal(_LETTERED, 8), (r"[A-Z]\d[A-Z\d]?[ -]?\d[A-Z][A-Z\d]\b",), near=True),
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
+    Recognizer("zip-state", _behind_state, (r"[A-Z]{2},? \d{5}\b",), near=True),
+    Recognizer("zip-plus-4", _plus_4, (r"\b\d{5}-\d{4}\b",), digits=True),
+    Recognizer("zip-letters", _lettered, (r"[A-Z]\d[A-Z\d]?[ -]?\d[A-Z][A-Z\d]\b",), near=True),
     Recognizer(
         "geo-decimal",
         _decimal,

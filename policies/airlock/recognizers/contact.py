@@ -55,6 +55,7 @@ _INTERNATIONAL: Final = re.compile(
     r"(?<![\w+.])(?<!\d-)(?:\+|00)\(?[1-9]\d{0,2}\n?(?:[ .\-/]{0,2}\(?\d{1,9}+\)?){1,9}+(?![A-Za-wyz_])" + _EXTENSION,
     re.ASCII,
 )
+_ANY_DIGIT: Final = re.compile("[0-9]")
 _GROUP: Final = re.compile(r"\d+")
 _TAIL: Final = re.compile(r"\)?" + _EXTENSION)
 _NATIONAL: Final = re.compile(
@@ -82,8 +83,15 @@ _SEVEN_TO_FIFTEEN: Final = digit_count(7, 15)  # E.164
 
 
 def _nanp(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_NANP, text, end, 19, 24)
-    if match:
+    # It begins with a digit, or with what stands right before one.
+    digit = _ANY_DIGIT.search(text, end - 19 if end > 19 else 0, end)
+    start = digit.start() if digit else end
+    while start > 0 and text[start - 1] in "(+":
+        start -= 1
+    match = _NANP.search(text, start, end + 24)
+    while match is not None and match.end() < end:
+        match = _NANP.search(text, match.end(), end + 24)
+    if match is not None and match.start() < end:
         found.append((*match.span(), Rank.SHAPE, Label.PHONE))
 
 
@@ -188,7 +196,7 @@ def _fax(text: str, end: int, found: list[Candidate]) -> None:
     _announced_phone(text, end, found, Rank.KEYED)
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer("email", _email, (r"[^\s@]@",)),
     Recognizer("phone-nanp", _nanp, (r"\d{3}[)]?[-. /]{0,2}\d{3}[-. ]\d{4}\b",), digits=True),
     Recognizer("phone-international", _international, (r"\+\(?[1-9]", r"\b00[1-9]\d{0,2}[ .\-/(]"), digits=True),

@@ -345,15 +345,13 @@ def _ambiguous_triggers() -> tuple[str, ...]:
     )
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer(
         "date-numeric",
         _numeric,
+        # In one expression: as four they become an automaton that looks at every byte.
         (
-            r"[^0-9A-Za-z./-]\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
-            r"[^0-9][/-]\d{1,4}[-/.]\s?\d{1,2}[-/.]\s?(?:\d{4}|\d{1,2})\b",
-            r"\b\d{1,2} \d{1,2} (?:18|19|20|21)\d{2}\b",
-            r"\b(?:18|19|20|21)\d{2} \d{1,2} \d{1,2}\b",
+            r"[^0-9A-Za-z._](?:\d{1,2}(?:[-/.]\s?\d{1,2}[-/.]\s?| \d{1,2} )(?:18|19|20|21)\d\d|\d{1,2}[-/.]\s?\d{1,2}[-/.]\s?\d\d|(?:18|19|20|21)\d\d[-/. ]\d{1,2}[-/. ]\d{1,2})\b",
         ),
         digits=True,
     ),

@@ -5,7 +5,7 @@ the one before it ("12345678 is my MRN"). A check digit is never asked for: real
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,6 @@ from policies.airlock.recognizers.recognizer import (
     Rank,
     Recognizer,
     cased,
-    digit_count,
     phrases,
     trie,
     words,
@@ -34,14 +33,14 @@ _FILLER: Final = (
     r"(?:[^\W\d_A-Za-z]{1,4})?+"  # the ending of an inflected word: номер телефона
     r"(?:[^\S\n]|[:=#\"'`*_|>~({\[,;\\“”‘’«»：（＝、-]|\.(?!\d)|\)(?=\s?[:#])|\n(?=[^\S\n]{0,8}[\"'#]?[A-Za-z]{0,4}[-#]?\d)|"
     r"of (?:(?:the|my|his|her|their|our|this|that) )?[a-z]{2,16}(?:'s)?(?= is\b| was\b|:)|"
-    rf"{trie(cased(_FILLER_WORDS))}(?![A-Za-z0-9])|"
+    rf"(?=[^\W\d_])(?:{trie(cased(_FILLER_WORDS))})(?![A-Za-z0-9])|"
     r"[№º°]|</?[^<>\n]{0,40}>){0,14}+"
 )
 
 _FILLERS: Final = frozenset(_FILLER_WORDS)
-_PROSE: Final = re.compile(r" ([a-wyz][a-z]*)[ ,.]")
+_PROSE: Final = re.compile(r",? ([a-wyz][a-z]*)[ ,.]")
 """A word behind the keyword that is no value and, unless it is one of `_FILLERS`, leads to none. Masks begin with x."""
-_IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}[-_/. ]{0,1}[A-Za-z]{0,4}[-_/.]?\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
+_IDENTIFIER: Final = r"(?P<v>(?=[A-Za-z]{0,8}+[-_/. ]?+[A-Za-z]{0,4}+[-_/.]?+\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9])){1,39}+%s)(?![A-Za-z0-9@])"
 _SPACED_DIGITS: Final = r"(?:(?<=\d) (?=\d{1,12}(?![\w./-]\w|%|:))\d{2,12}){0,4}+"
 
 _NO_IDENTIFIER: Final = re.compile(
@@ -51,6 +50,12 @@ _NO_IDENTIFIER: Final = re.compile(
     re.IGNORECASE,
 )
 """Dates, ordinals, measures and versions that a filler may lead to."""
+
+
+def at_least(digits: int) -> Callable[[str], re.Match[str] | None]:
+    """Asks whether a value has that many digits."""
+    return re.compile(rf"(?:\D*+\d){{{digits}}}").match
+
 
 _DIGIT: Final = re.compile("[0-9]")
 _BEHIND_VALUE: Final = re.compile(
@@ -93,13 +98,13 @@ class Keyed:
 def _confirmation(kind: Keyed) -> Confirm:
     ahead, prose = re.compile(_FILLER + kind.value).match, _PROSE.match
     label, rank, fewest = kind.label, kind.rank, kind.fewest_digits
-    enough, excluded = digit_count(fewest).fullmatch, _NO_IDENTIFIER.fullmatch
+    enough, excluded = at_least(fewest), _NO_IDENTIFIER.fullmatch
     exact = kind.exact
     backwards, fillers = kind.backwards, _FILLERS.union(kind.leading)
-    enough_behind = digit_count(max(fewest, 4)).fullmatch
+    enough_behind = at_least(max(fewest, 4))
 
     def confirm(text: str, end: int, found: list[Candidate]) -> None:
-        word = prose(text, end) if text[end + 1 : end + 2].islower() else None
+        word = prose(text, end) if text[end + 1 : end + 2].islower() or text[end : end + 1] == "," else None
         match = ahead(text, end) if word is None or word[1] in fillers else None
         if match:
             value = match[1]
@@ -366,4 +371,4 @@ KEYED: Final = (
     ),
 )
 
-RECOGNIZERS: Final = tuple(kind.recognizer() for kind in KEYED)
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = tuple(kind.recognizer() for kind in KEYED)

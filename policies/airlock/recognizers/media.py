@@ -44,7 +44,7 @@ def _template(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.SHAPE, Label.BIOMETRIC))
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer(
         "photo-file",
         _file,

@@ -122,7 +122,7 @@ def _mac(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span(), Rank.CHECKED, Label.DEVICE_SERIAL))
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer("url", _url, (r"[A-Za-z0-9]://",)),
     Recognizer("url-www", _www, (r"[^\w./@]www\.",), caseless=True),
     Recognizer("url-path", _host_and_path, tuple(rf"\.{name}/" for name in _TOP_LEVEL.split("|")), caseless=True),

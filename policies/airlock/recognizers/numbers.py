@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from string import digits as ascii_digits
 from typing import Final
 
 from stdnum.be import nn
@@ -45,10 +46,8 @@ def _run(text: str, end: int, found: list[Candidate]) -> None:
 
 
 def _run_start(text: str, end: int) -> int:
-    start = end
-    while start > 0 and end - start < 20 and text[start - 1].isdecimal():
-        start -= 1
-    return start
+    floor = end - 20 if end > 20 else 0
+    return floor + len(text[floor:end].rstrip(ascii_digits))
 
 
 def _kind_of_run(digits: str) -> tuple[int, Label] | None:
@@ -199,9 +198,21 @@ NATIONAL: Final = (
     ("gb-nino", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]", lambda _: True, 13),
 )
 
-RECOGNIZERS: Final = (
-    Recognizer("ssn", _ssn, (r"\b\d{3}[-. \n]\d{2}[-. \n]\d{4}\b",), digits=True),
-    Recognizer("digits", _run, (r"\b\d{8,19}\b",), digits=True),
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
+    Recognizer(
+        "ssn",
+        _ssn,
+        # Written out: a smaller automaton looks at every byte.
+        (r"\b(?:\d{3}(?:-\d\d-|\.\d\d\.| \d\d )\d{4}|\d{3}\n\d\d[-. ]\d{4}|\d{3}[-. ]\d\d\n\d{4})\b",),
+        digits=True,
+    ),
+    Recognizer(
+        "digits",
+        _run,
+        # What `_kind_of_run` may believe: a compact date, a North American number, a card or a device.
+        (r"\b(?:(?:19|20)\d\d[01]\d[0-3]\d|1?[2-9]\d\d[2-9]\d{6}|\d{12,19})\b",),
+        digits=True,
+    ),
     Recognizer(
         "card",
         _card,

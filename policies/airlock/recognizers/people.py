@@ -90,7 +90,7 @@ def _phrase(text: str, end: int, found: list[Candidate]) -> None:
         _named(text, *match.span("v"), found)
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer("name-title", _titled, tuple(title + mark for title in TITLES for mark in (r"\.", " "))),
     Recognizer("name-field", _field, words=FIELDS, apart=True),
     Recognizer("name-phrase", _phrase, words=PHRASES),

@@ -13,7 +13,7 @@ def _quoted(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match, Rank.QUOTED, Label.LITERAL))
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer(
         "token-lookalike",
         _quoted,

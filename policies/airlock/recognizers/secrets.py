@@ -76,7 +76,7 @@ def _bearer(text: str, end: int, found: list[Candidate]) -> None:
         found.append((*match.span("v"), Rank.KEYED, Label.SECRET))
 
 
-RECOGNIZERS: Final = (
+RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
     Recognizer("secret-prefix", _prefixed, _PREFIX_TRIGGERS),
     Recognizer("secret-key-block", _key_block, (r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",)),
     Recognizer(

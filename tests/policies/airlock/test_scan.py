@@ -502,3 +502,10 @@ def test_remembering_twice_is_counted_once() -> None:
     memory.remember(two, [])
 
     assert memory.recall(one) == memory.recall(two) == []
+
+
+def test_longer_of_two_keywords_that_end_together_heads_its_column(labelled: Labelled) -> None:
+    # "policy" asked the same question first, but does not begin at a delimiter.
+    table = "insurance policy,remark\nPX-700123,none\nPX-700124,none\n"
+
+    assert labelled(table) == [("HEALTH_PLAN_ID", "PX-700123"), ("HEALTH_PLAN_ID", "PX-700124")]
