@@ -19,6 +19,8 @@ MAX_MODELS: Final = 64
 MODEL_IDLE: Final = 3600 * 1_000_000_000
 """Nanoseconds."""
 _MAX_REMEMBERED: Final = 2048
+_SECONDS: Final = names.SECONDS
+_DURATIONS: Final = names.DURATION_BOUNDARIES
 
 ERROR_TYPE: Final[Mapping[ResultCode, str]] = {
     ResultCode.UPSTREAM_FAILED: "upstream_failed",
@@ -67,20 +69,33 @@ class ExchangeMetrics:
 
     def fold(self, record: ExchangeRecord) -> None:
         """Count one exchange."""
-        series = self._series(record)
-        series.exchanges[0] += 1
-        series.request_bytes[0] += record.request_bytes
-        series.response_bytes[0] += record.response_bytes
-        _observe(series.duration, names.SECONDS, (record.ended_at - record.started_at) / 1e9)
-        for label, count in record.findings.items():
-            # A label with a dot is no identifier but what a policy noticed.
-            (self._policy_findings if "." in label else self._identifiers).add((series.route, label), count)
-        if series.provider is not None:
-            _observe(series.to_upstream, names.SECONDS, (record.sent_at - record.started_at) / 1e9)
-            self._fold_operation(record, series.provider)
+        started_at, sent_at, ended_at = record.started_at, record.sent_at, record.ended_at
+        route, exchanges, request_bytes, response_bytes, duration, to_upstream, provider = self._series(record)
+        exchanges[0] += 1
+        request_bytes[0] += record.request_bytes
+        response_bytes[0] += record.response_bytes
+        seconds = (ended_at - started_at) / 1e9
+        duration[bisect_left(_SECONDS, seconds)] += 1
+        duration[-1] += seconds
+        if record.findings:
+            self._fold_findings(record.findings, route)
+        if provider is None:
+            return
+        seconds = (sent_at - started_at) / 1e9
+        to_upstream[bisect_left(_SECONDS, seconds)] += 1
+        to_upstream[-1] += seconds
+        operation, seconds = provider.operation, (ended_at - sent_at) / 1e9
+        operation[bisect_left(_DURATIONS, seconds)] += 1
+        operation[-1] += seconds
+        if record.stream or record.input_tokens is not None or record.output_tokens is not None:
+            self._fold_tokens(record, provider)
 
-    def _fold_operation(self, record: ExchangeRecord, provider: "_Provider") -> None:
-        _observe(provider.operation, names.DURATION_BOUNDARIES, (record.ended_at - record.sent_at) / 1e9)
+    def _fold_findings(self, findings: Mapping[str, int], route: str) -> None:
+        for label, count in findings.items():
+            # A label with a dot is no identifier but what a policy noticed.
+            (self._policy_findings if "." in label else self._identifiers).add((route, label), count)
+
+    def _fold_tokens(self, record: ExchangeRecord, provider: "_Provider") -> None:
         if record.input_tokens is not None:
             self._usage.observe(record.input_tokens, provider.input_labels)
         if record.output_tokens is not None:
@@ -100,16 +115,11 @@ class ExchangeMetrics:
             self._remembered.clear()
             self._refresh_at = record.ended_at + MODEL_IDLE // 4
         key = (
-            record.route,
-            record.dialect,
-            record.operation,
-            record.provider,
+            record.endpoint,
             record.result,
             record.status,
             record.request_model,
             record.response_model,
-            record.server_address,
-            record.server_port,
             record.sent_at == 0,
         )
         series = self._remembered.get(key)
@@ -124,8 +134,8 @@ class ExchangeMetrics:
         return series
 
     def _open(self, record: ExchangeRecord) -> "_Series":
-        route = plain_name(record.route)
-        where = (route, record.dialect.value)
+        route = plain_name(record.endpoint.route)
+        where = (route, record.endpoint.dialect.value)
         return _Series(
             route,
             self._exchanges.cell((*where, record.result.name.lower(), status_class(record.status))),
@@ -139,12 +149,12 @@ class ExchangeMetrics:
     def _open_provider(self, record: ExchangeRecord) -> "_Provider":
         confirmed = record.result is ResultCode.FORWARDED
         labels = (
-            record.operation,
-            record.provider,
+            record.endpoint.operation,
+            record.endpoint.provider,
             self._models.label(record.request_model, record.ended_at, confirmed=confirmed),
             self._models.label(record.response_model, record.ended_at, confirmed=confirmed),
-            plain_name(record.server_address),
-            str(record.server_port),
+            plain_name(record.endpoint.server_address),
+            str(record.endpoint.server_port),
             error_type(record),
         )
         return _Provider(labels, ("input", *labels), ("output", *labels), self._operation.series(labels))
@@ -176,8 +186,3 @@ class _Series(NamedTuple):
     to_upstream: list[float]
     provider: _Provider | None
     """None: the exchange never reached the provider."""
-
-
-def _observe(series: list[float], boundaries: tuple[float, ...], value: float) -> None:
-    series[bisect_left(boundaries, value)] += 1
-    series[-1] += value

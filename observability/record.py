@@ -1,19 +1,29 @@
 """What telemetry is told of one finished exchange."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from policies.model import DialectName, ExchangeId, ResultCode, UnixNanos
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """What many exchanges have in common: one object for all of them, which is told from others by its identity."""
+
+    route: str
+    dialect: DialectName
+    operation: str
+    provider: str
+    server_address: str
+    server_port: int
 
 
 class ExchangeRecord(NamedTuple):
     """One exchange, built once at its end. No text, no keys, no full paths or queries."""
 
     exchange: ExchangeId
-    route: str
-    dialect: DialectName
-    operation: str
-    provider: str
+    endpoint: Endpoint
     request_model: str
     response_model: str
     response_id: str
@@ -37,5 +47,3 @@ class ExchangeRecord(NamedTuple):
     whether a span is built. Empty: no span."""
     parent_span: str
     """16 hex digits of the caller's span; empty: this exchange is a root."""
-    server_address: str
-    server_port: int

@@ -58,7 +58,7 @@ class Spans:
             parent = SpanContext(trace_id, int(record.parent_span, 16), is_remote=True, trace_flags=flags)
         error = error_type(record)
         return ReadableSpan(
-            name=f"{record.operation} {_name(record.request_model)}".rstrip(),
+            name=f"{record.endpoint.operation} {_name(record.request_model)}".rstrip(),
             context=SpanContext(trace_id, int(context.span_id, 16), is_remote=False, trace_flags=flags),
             parent=parent,
             resource=self._resource,
@@ -75,12 +75,12 @@ def attributes(record: ExchangeRecord) -> dict[str, Attribute]:
     """What a span says of an exchange. No text, no key, no identifier."""
     identifiers = {label: count for label, count in record.findings.items() if "." not in label}
     found: dict[str, Attribute] = {
-        "gen_ai.operation.name": record.operation,
-        "gen_ai.provider.name": record.provider,
+        "gen_ai.operation.name": record.endpoint.operation,
+        "gen_ai.provider.name": record.endpoint.provider,
         "gen_ai.request.stream": record.stream,
         "http.response.status_code": record.status,
         names.SPAN_EXCHANGE: record.exchange,
-        names.SPAN_ROUTE: _name(record.route),
+        names.SPAN_ROUTE: _name(record.endpoint.route),
         names.SPAN_RESULT: record.result.name.lower(),
         names.SPAN_IDENTIFIERS: sum(identifiers.values()),
         names.SPAN_IDENTIFIER_LABELS: tuple(sorted(identifiers)),
@@ -89,13 +89,13 @@ def attributes(record: ExchangeRecord) -> dict[str, Attribute]:
         "gen_ai.request.model": _name(record.request_model),
         "gen_ai.response.model": _name(record.response_model),
         "gen_ai.response.id": _name(record.response_id),
-        "server.address": record.server_address,
+        "server.address": record.endpoint.server_address,
     }
     found.update({key: value for key, value in optional.items() if value})
     if record.finish_reason:
         found["gen_ai.response.finish_reasons"] = (_name(record.finish_reason),)
-    if record.server_port:
-        found["server.port"] = record.server_port
+    if record.endpoint.server_port:
+        found["server.port"] = record.endpoint.server_port
     if record.input_tokens is not None:
         found["gen_ai.usage.input_tokens"] = record.input_tokens
     if record.output_tokens is not None:

@@ -39,7 +39,10 @@ class Pipeline:
 
     def open(self, exchange: Exchange) -> "PipelineRun":
         """A fresh run for one exchange."""
-        return PipelineRun([policy.open(exchange) for policy in self.policies])
+        runs = []
+        for policy in self.policies:  # no comprehension: before Python 3.12 each is a call
+            runs.append(policy.open(exchange))  # noqa: PERF401
+        return PipelineRun(runs)
 
 
 class PipelineRun:
@@ -66,7 +69,11 @@ class PipelineRun:
                     Segment(s.path, s.role, verdict.edits[s.path]) if s.path in verdict.edits else s for s in segments
                 ]
             joint = verdict if joint is FORWARD_UNCHANGED else _joint(joint, verdict)
-        self._answering = [run for run in reversed(self.runs) if run.rewrites_answer]
+        for run in reversed(self.runs):
+            if run.rewrites_answer:
+                self._answering.append(run)
+        if joint is FORWARD_UNCHANGED:
+            return joint
         says = joint.edits or joint.effects or joint.task or joint.guards_answer or joint.system_prompt is not None
         return joint if says else FORWARD_UNCHANGED
 

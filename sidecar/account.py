@@ -103,13 +103,10 @@ class Account:
 
     def record(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> ExchangeRecord:
         """For telemetry."""
-        seen, dialect = self.observed, plan.dialect
+        seen = self.observed
         record = (
             exchange,
-            plan.route_name,
-            dialect.name,
-            dialect.operation,
-            dialect.provider,
+            plan.endpoint,
             self.model,
             seen.response_model,
             seen.response_id,
@@ -128,8 +125,6 @@ class Account:
             self.findings,
             self.traceparent,
             self.parent_span,
-            plan.server_address,
-            plan.server_port,
         )
         made: ExchangeRecord = _new(ExchangeRecord, record)
         return made

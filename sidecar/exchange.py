@@ -27,12 +27,13 @@ from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
 from sidecar.codecs.http1_chunked import chunk, whole_chunk
-from sidecar.codecs.http1_delivery import Delivery
+from sidecar.codecs.http1_delivery import Delivery, at_once
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import AnswerHead, RequestHead
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
 from sidecar.inspection import Inspected, inspect
 from sidecar.patience import Patience
+from sidecar.plan import Plan
 from sidecar.ports import Client
 from sidecar.refusals import Refusal, error_head
 from sidecar.sending import SHORT_BODY, Sending
@@ -56,7 +57,11 @@ class ExchangeRun:
         self._services = services
         self._client = client
         self._head = head
-        self._plan = plan = services.planner.plan(head, services.snapshots.current)
+        snapshot = services.snapshots.current
+        plan: Plan | None = head.plan
+        if plan is None or plan.snapshot is not snapshot:
+            plan = services.planner.plan(head, snapshot)
+        self._plan = plan
         self._account = account = Account(services.now())
         self.id = services.new_id(account.started_at)
         self._began_at = services.clock()
@@ -78,8 +83,10 @@ class ExchangeRun:
 
         self._answering: Answering | None = None
         """The answer on its way back, from its head on; None, too, if it came whole and nobody changes it."""
-        self._delivery = Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
-        """The same as bytes for the client, or what it is told instead."""
+        self._whole_answer = b""
+        """The same as bytes for the client, if nothing can happen to it any more."""
+        self._delivery: Delivery | None = None
+        """The same where it comes in pieces or is changed, or what the client is told instead."""
         self._follow: Callable[[bytes], bytes | None] | None = None
         """The short way for what comes of an answer that is on its way to the client in chunks; None: not now."""
         self._asks_again = False
@@ -197,8 +204,9 @@ class ExchangeRun:
         """Answer in place of the model, which is never called."""
         self._account.status = 200
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode("latin-1")
-        self._delivery.whole(head + self._own_fields(), body)
-        self._end(result)
+        delivery = self._delivering()
+        delivery.whole(head + self._own_fields(), body)
+        self._end(delivery, result)
 
     # --- the request goes out ---
 
@@ -238,7 +246,7 @@ class ExchangeRun:
         if self._over:
             return
         self._account.status = head.status
-        self._answering = answering = Answering(self._plan, self._delivery, self._services.now)
+        self._answering = answering = Answering(self._plan, self._delivering(), self._services.now)
         try:
             answering.begin(head, length, self._own_fields(), self._inspected)
         except MalformedAnswerError as error:
@@ -287,7 +295,7 @@ class ExchangeRun:
             return
         if not self._sending.is_whole:
             connection.abandon()  # it answered early and would take the rest for another request
-            self._delivery.keep_alive = False
+            self._delivering().keep_alive = False
         elif self._patience is not None and self._patience.stalled_at is not None:
             connection.resume()
         self._read_answer(data, ended=True)
@@ -296,7 +304,8 @@ class ExchangeRun:
         """The answer came at once, as most do. Nobody has to wait for any of it, unless policies change it."""
         inspected, account = self._inspected, self._account
         changes = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
-        if changes or self._connection is None or self._patience is not None or not self._sending.is_whole:
+        quick = self._sending.is_whole and self._head.is_persistent and not self._services.draining
+        if changes or not quick or self._connection is None or self._patience is not None:
             self.answer_head(head, len(body))
             self.answer_end(body)
             return
@@ -306,7 +315,7 @@ class ExchangeRun:
             account.received(body)
         if inspected is not None and not head.content_encoding:
             account.observed = self._plan.dialect.note(body)
-        self._delivery.whole(head.rendered + self._own_fields(), body)
+        self._whole_answer = at_once(head.rendered, self._own_fields(), body)
 
     def _read_answer(self, data: bytes, *, ended: bool) -> None:
         answering = self._answering
@@ -345,7 +354,7 @@ class ExchangeRun:
 
     def _answer_refused(self, deny: Deny) -> None:
         """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
-        if deny.retry and self._times_asked_again < ASKED_AGAIN and not self._delivery.begun:
+        if deny.retry and self._times_asked_again < ASKED_AGAIN and not self._delivering().begun:
             self._times_asked_again += 1
             self._asks_again = True
             self._drop_upstream()
@@ -355,17 +364,38 @@ class ExchangeRun:
 
     def flush(self) -> None:
         """All that came at once was told. What may leave does so in one write."""
+        if self._whole_answer and not self._over:
+            account = self._account
+            account.first_chunk_at = now = self._services.now()
+            self._client.send(self._whole_answer)
+            self._finish(account.result, now)
+            return
         if self._asks_again:
             self._begin_anew()
         answering = self._answering
-        if self._over:
-            pass
-        elif self._delivery.ended:
-            self._end(self._account.result if answering is None else answering.result)
-        elif answering is not None and answering.may_leave:
-            self._deliver(self._services.now())
+        if self._over or answering is None or not answering.may_leave:
+            return
+        delivery = self._delivering()
+        if delivery.ended:
+            self._end(delivery, answering.result)
+        else:
+            self._deliver(delivery, self._services.now())
             if self._follow is None and self._account.first_chunk_at:
                 self._follow = answering.follow
+
+    def _delivering(self) -> Delivery:
+        if self._delivery is None:
+            head = self._head
+            to_head, keep_alive = head.method == "HEAD", head.keep_alive
+            self._delivery = Delivery(is_http11=head.is_http11, to_head=to_head, keep_alive=keep_alive)
+        return self._delivery
+
+    def _deliver(self, delivery: Delivery, now: UnixNanos) -> None:
+        if self._services.draining:
+            delivery.keep_alive = False
+        if not self._account.first_chunk_at and delivery.has_news:
+            self._account.first_chunk_at = now
+        self._client.send(delivery.take())
 
     def _begin_anew(self) -> None:
         assert self._inspected is not None  # noqa: S101 only a policy asks for it
@@ -374,14 +404,6 @@ class ExchangeRun:
         self._answering = None
         self._inspected.policies.restart()
         self._ask()
-
-    def _deliver(self, now: UnixNanos) -> None:
-        account, delivery = self._account, self._delivery
-        if self._services.draining:
-            delivery.keep_alive = False
-        if not account.first_chunk_at and delivery.has_news:
-            account.first_chunk_at = now
-        self._client.send(delivery.take())
 
     # --- what may end it at any moment ---
 
@@ -455,7 +477,7 @@ class ExchangeRun:
                 "exchange": self.id,
             }
             logger.warning("exchange failed", extra=extra)
-        delivery = self._delivery
+        delivery = self._delivering()
         if not delivery.begun:
             self._account.status = refusal.status
             body = self._plan.dialect.error(refusal.status, refusal.code, refusal.message, self.id)
@@ -469,17 +491,17 @@ class ExchangeRun:
             self._client.abort()  # the one way left to say that this is not the end it should have had
             self._finish(refusal.result, self._services.now())
             return
-        self._end(refusal.result)
+        self._end(delivery, refusal.result)
 
     def _drop_upstream(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
 
-    def _end(self, result: ResultCode) -> None:
+    def _end(self, delivery: Delivery, result: ResultCode) -> None:
         """The last of the answer leaves."""
         now = self._services.now()
-        self._deliver(now)
+        self._deliver(delivery, now)
         self._finish(result, now)
 
     def _finish(self, result: ResultCode, now: UnixNanos) -> None:
@@ -494,7 +516,8 @@ class ExchangeRun:
             account.findings = answering.findings or account.findings
         services.audit.append(account.entry(self.id, plan, result, now))
         services.telemetry.record(account.record(self.id, plan, result, now))
-        self._sending.give_back()
+        if self._sending.reserved:
+            services.bodies.give(self._sending.reserved)
         if self._effects:
             services.effects.carry_out(self._effects, self.id, now)
-        self._client.finished(keep_alive=self._delivery.keep_alive)
+        self._client.finished(keep_alive=self._delivery is None or self._delivery.keep_alive)

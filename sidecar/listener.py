@@ -83,8 +83,16 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_lingering:
             return
-        if self._read(data) and self._is_looked_after:
-            return  # nearly always: one request, all of it
+        try:
+            if self._reader.feed(data):
+                if self._is_looked_after:
+                    return  # nearly always: one request, all of it
+            elif self._run is not None:
+                self._run.request_flush()
+        except BadRequestError as error:
+            self._reject(error)
+        except Exception as fault:  # noqa: BLE001 boundary: one exchange's fault must not end the others
+            self._fault(fault)
         if self._run is not None:
             if self._reader.waiting > PIPELINED:
                 self.pause()
@@ -179,19 +187,6 @@ class ClientConnection(asyncio.Protocol):
         self._run = run = ExchangeRun(self._listener.services, self, head, length)
         run.request_head(traceparent)
         return run
-
-    def _read(self, data: bytes) -> bool:
-        """Whether it was one request, all of it, and nothing else."""
-        try:
-            if self._reader.feed(data):
-                return True
-            if self._run is not None:
-                self._run.request_flush()
-        except BadRequestError as error:
-            self._reject(error)
-        except Exception as fault:  # noqa: BLE001 boundary: one exchange's fault must not end the others
-            self._fault(fault)
-        return False
 
     def _next_message(self) -> None:
         if self._paused:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from observability.record import Endpoint
 from policies.model import DialectName
 from policies.snapshot import AuditMode, PolicySnapshot, Route, UnknownEndpoint, Upstream, path_under
 from sidecar.codecs.http1_head import RequestHead
@@ -28,6 +29,8 @@ CONVERSATION: Final = b"x-aegis-conversation"
 MAX_CONVERSATION: Final = 128
 """Characters of it that count."""
 
+_MAX_ENDPOINTS: Final = 1024
+
 # What SDKs ask for on their own: carries no text either way.
 _LISTING: Final = re.compile(r"/models(?:/[^/]+)?$")
 
@@ -43,6 +46,7 @@ class Plan:
         "audit_required",
         "conversation",
         "dialect",
+        "endpoint",
         "head",
         "idle_timeout",
         "inspects",
@@ -52,15 +56,16 @@ class Plan:
         "revision",
         "route",
         "route_name",
-        "server_address",
-        "server_port",
         "snapshot",
         "total_timeout",
         "traced_head",
     )
 
-    def __init__(self, snapshot: PolicySnapshot | None, dialect: Dialect, refusal: Refusal | None) -> None:
+    def __init__(
+        self, snapshot: PolicySnapshot | None, dialect: Dialect, refusal: Refusal | None, endpoint: Endpoint
+    ) -> None:
         self.snapshot = snapshot
+        self.endpoint = endpoint
         self.revision = snapshot.revision if snapshot is not None else 0
         self.dialect = dialect
         self.refusal = refusal
@@ -69,8 +74,6 @@ class Plan:
         self.pool: UpstreamPool | None = None
         """None only beside a refusal."""
         self.route_name = ""
-        self.server_address = ""
-        self.server_port = 0
         self.total_timeout = 60.0
         """Seconds for the whole exchange."""
         self.idle_timeout = 60.0
@@ -96,13 +99,13 @@ class Planner:
         self._dialects = dialects
         self._inbound = inbound
         self._pool = pool
-        self._nowhere = Plan(None, dialects.choose("", "", {}), None)
+        self._endpoints: dict[tuple[str | int, ...], Endpoint] = {}
+        dialect = dialects.choose("", "", {})
+        self._nowhere = Plan(None, dialect, None, self._endpoint("", dialect, "", 0))
 
     def plan(self, head: RequestHead, snapshot: PolicySnapshot | None) -> Plan:
-        """The plan for this head under this snapshot; drawn up once."""
-        plan: Plan | None = head.plan
-        if plan is None or plan.snapshot is not snapshot:
-            plan = head.plan = self._drawn_up(head, snapshot)
+        """The plan for this head under this snapshot; remembered with the head until there is another snapshot."""
+        plan = head.plan = self._drawn_up(head, snapshot)
         return plan
 
     def _drawn_up(self, head: RequestHead, snapshot: PolicySnapshot | None) -> Plan:
@@ -112,16 +115,16 @@ class Planner:
         route = snapshot.route(head.path, values, self._inbound) if snapshot is not None else None
         if snapshot is None or route is None:
             dialect = self._dialects.choose(head.method, head.path, values)
-            return Plan(snapshot, dialect, self._unrouted(head.path, values, snapshot))
+            endpoint = self._endpoint("", dialect, "", 0)
+            return Plan(snapshot, dialect, self._unrouted(head.path, values, snapshot), endpoint)
         pool = self._pool(route.upstream)
         path = pool.base_path + _path_below(head.path, route)
         dialect = self._dialects.choose(head.method, path, values)
-        plan = Plan(snapshot, dialect, _refusal(head, route, dialect, path))
+        endpoint = self._endpoint(route.name, dialect, pool.host, pool.port)
+        plan = Plan(snapshot, dialect, _refusal(head, route, dialect, path), endpoint)
         plan.route = route
         plan.route_name = route.name
         plan.pool = pool
-        plan.server_address = pool.host
-        plan.server_port = pool.port
         plan.total_timeout = route.upstream.total_timeout
         plan.idle_timeout = route.upstream.idle_timeout
         plan.max_body = route.max_body
@@ -136,6 +139,15 @@ class Planner:
     def for_peer(self, inbound: str) -> "Planner":
         """One for requests that come through the tunnel of this Peer."""
         return Planner(self._dialects, self._pool, inbound)
+
+    def _endpoint(self, route: str, dialect: Dialect, address: str, port: int) -> Endpoint:
+        """One object for each: metrics are looked up by it."""
+        key = (route, dialect.name, dialect.operation, dialect.provider, address, port)
+        if len(self._endpoints) >= _MAX_ENDPOINTS:
+            self._endpoints.clear()  # those of routes that are gone
+        return self._endpoints.setdefault(
+            key, Endpoint(route, dialect.name, dialect.operation, dialect.provider, address, port)
+        )
 
     def _unrouted(self, path: str, values: Mapping[str, str], snapshot: PolicySnapshot | None) -> Refusal:
         if snapshot is None:

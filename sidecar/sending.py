@@ -31,12 +31,12 @@ class Sending:
         "_body",
         "_head",
         "_plan",
-        "_reserved",
         "_services",
         "holds",
         "is_whole",
         "length",
         "refusal",
+        "reserved",
         "whole",
     )
 
@@ -51,7 +51,7 @@ class Sending:
         """Why it will be refused once its short body was read."""
         self.holds = plan.inspects and (length != 0 or head.method in _BODY_METHODS)
         """Whether the body is read whole before anything leaves."""
-        self._reserved = 0
+        self.reserved = 0
         """Bytes of the bound on all held bodies that are ours."""
         self._body: GatheredBody | None = None
         """What came and did not leave; None as long as it comes in one piece."""
@@ -82,9 +82,12 @@ class Sending:
 
     def end(self, data: bytes) -> Refusal | None:
         """The last of the body came. Why the exchange must end now."""
-        refusal = self._no_room(len(data))
-        if refusal is not None:
-            return refusal
+        if len(data) != self.length or self.holds or self.refusal is not None:  # else the head said that there is room
+            refusal = self._no_room(len(data))
+            if refusal is not None:
+                return refusal
+        else:
+            self._account.request_bytes = self.length
         self.is_whole = True
         return self.refusal
 
@@ -132,11 +135,6 @@ class Sending:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if self.is_whole else b"")
         connection.write(body)
 
-    def give_back(self) -> None:
-        """The exchange is over: nothing is held any more."""
-        if self._reserved:
-            self._services.bodies.give(self._reserved)
-
     def _no_room(self, size: int) -> Refusal | None:
         """More of the body came."""
         self._account.request_bytes += size
@@ -148,5 +146,5 @@ class Sending:
         if self.holds:
             if not self._services.bodies.take(size):
                 return refusals.OVERLOADED
-            self._reserved += size
+            self.reserved += size
         return None

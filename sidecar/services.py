@@ -38,11 +38,10 @@ class Limits:
 class RequestIds:
     """Makes exchange ids: 26 hex digits, time-ordered, 56 of their bits random."""
 
-    __slots__ = ("_at", "_millisecond", "_spare", "_time")
+    __slots__ = ("_millisecond", "_spare", "_time")
 
     def __init__(self) -> None:
-        self._spare = ""
-        self._at = 0
+        self._spare: list[str] = []
         self._millisecond = 0
         self._time = ""
 
@@ -52,13 +51,11 @@ class RequestIds:
         if millisecond != self._millisecond:
             self._millisecond = millisecond
             self._time = f"{millisecond:012x}"
-        begin = self._at
-        self._at = end = begin + _RANDOM_DIGITS
-        if end > len(self._spare):
+        if not self._spare:
             # One system call for many: it costs more than everything else here.
-            self._spare = os.urandom(_IDS_AT_ONCE * _RANDOM_DIGITS // 2).hex()
-            begin, self._at = 0, _RANDOM_DIGITS
-        return ExchangeId(self._time + self._spare[begin : self._at])
+            digits = os.urandom(_IDS_AT_ONCE * _RANDOM_DIGITS // 2).hex()
+            self._spare = [digits[at : at + _RANDOM_DIGITS] for at in range(0, len(digits), _RANDOM_DIGITS)]
+        return ExchangeId(self._time + self._spare.pop())
 
 
 class Allowance:

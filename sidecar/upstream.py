@@ -166,7 +166,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(BrokenError(str(error)))
             return
         reader = self._reader
-        if reader.idle:
+        if reader.sink is None:
             self._caller = None
             # Before the exchange ends, which may begin the client's next one: it can have this connection.
             if reader.reusable and (not self._shares_socket or self.is_usable):

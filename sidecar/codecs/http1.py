@@ -65,7 +65,18 @@ Begin = Callable[[RequestHead, int, bytes], RequestSink]
 class RequestReader:
     """Reads the requests of one client connection."""
 
-    __slots__ = ("_begin", "_buffer", "_chunks", "_familiar", "_heads", "_left", "_running", "_sink", "is_held")
+    __slots__ = (
+        "_begin",
+        "_buffer",
+        "_chunks",
+        "_familiar",
+        "_heads",
+        "_is_at_border",
+        "_left",
+        "_running",
+        "_sink",
+        "is_held",
+    )
 
     def __init__(self, heads: RequestHeads, begin: Begin) -> None:
         self._heads = heads
@@ -79,6 +90,8 @@ class RequestReader:
         """Bytes of a body of known length still to come."""
         self._chunks: ChunkedReader | None = None
         self._running = False
+        self._is_at_border = True
+        """Whether nothing of a request came since the last one was dealt with."""
         self.is_held = False
         """Whether a request ended and `next_message` must come before the next one."""
 
@@ -100,12 +113,13 @@ class RequestReader:
     def feed(self, data: bytes) -> bool:
         """Reads on. Whether that was one request, all of it, and nothing else. Raises BadRequestError; the connection
         is then beyond repair."""
-        if not (self._buffer or self.is_held or self._sink is not None):
+        if self._is_at_border:
+            self._is_at_border = False
             familiar = self._familiar
-            end, head, length = familiar.end(data), familiar.head, familiar.length
-            if end and head is not None and end + length == len(data):  # one request, all of it: nearly always
+            end = familiar.end(data)
+            if end and end + familiar.length == len(data) and familiar.head is not None:  # nearly always
                 self.is_held = True
-                self._begin(head, length, b"").request_end(data[end:])
+                self._begin(familiar.head, familiar.length, b"").request_end(data[end:])
                 return True
         self._buffer = self._buffer + data if self._buffer else data
         if not self._running:
@@ -115,7 +129,9 @@ class RequestReader:
     def next_message(self) -> None:
         """The request that ended is dealt with: read what came after it. Raises like `feed`."""
         self.is_held = False
-        if self._buffer and not self._running:
+        if not self._buffer:
+            self._is_at_border = True
+        elif not self._running:
             self._run()
 
     def _run(self) -> None:
@@ -191,19 +207,22 @@ class AnswerReader:
         "_chunks",
         "_familiar",
         "_heads",
+        "_is_fresh",
         "_left",
-        "_sink",
         "is_between_chunks",
         "reusable",
+        "sink",
     )
 
     def __init__(self, heads: AnswerHeads) -> None:
         self._heads = heads
         self._familiar: FamiliarHead[AnswerHead] = FamiliarHead()
-        self._sink: AnswerSink | None = None
-        """Who waits for an answer; None between answers."""
+        self.sink: AnswerSink | None = None
+        """Who waits for an answer; None: none is due."""
         self._buffer = b""
         self._bodyless = False
+        self._is_fresh = False
+        """Whether nothing came yet of an answer that has a body."""
         self._left = 0
         """Bytes of the body still to come, CHUNKED or UNTIL_CLOSE; 0 before the head."""
         self._chunks: ChunkedReader | None = None
@@ -213,32 +232,29 @@ class AnswerReader:
         self.reusable = True
         """Whether another request may be sent on this connection once this answer ended."""
 
-    @property
-    def idle(self) -> bool:
-        """Whether no answer is due."""
-        return self._sink is None
-
     def expect(self, sink: AnswerSink, *, to_head: bool) -> None:
         """The next answer is for `sink`. `to_head`: the request was HEAD, whose answer has no body."""
-        self._sink = sink
+        self.sink = sink
         self._bodyless = to_head
+        self._is_fresh = not to_head
 
     def feed(self, data: bytes) -> None:
         """Reads on. Raises BadAnswerError; the connection is then beyond repair."""
-        if not self._buffer and not self._left and self._sink is not None and not self._bodyless:
+        if self._is_fresh:
+            self._is_fresh = False
             familiar = self._familiar
-            end, head = familiar.end(data), familiar.head
-            if end and head is not None and head.has_body and end + familiar.length == len(data):  # nearly always
-                sink, self._sink = self._sink, None
+            end, head, sink = familiar.end(data), familiar.head, self.sink
+            if end and end + familiar.length == len(data) and head is not None and head.has_body and sink is not None:
+                self.sink = None  # nearly always
                 self.reusable = head.keep_alive
                 sink.answer_whole(head, data[end:])
                 return
         self._buffer = self._buffer + data if self._buffer else data
         try:
-            while self._buffer and self._sink is not None:
+            while self._buffer and self.sink is not None:
                 if self._left:
-                    self._body(self._sink)
-                elif not self._head(self._sink):
+                    self._body(self.sink)
+                elif not self._head(self.sink):
                     return
         except BadAnswerError:
             raise
@@ -251,12 +267,12 @@ class AnswerReader:
     def close(self) -> None:
         """The connection ended. Raises BadAnswerError when an answer was due or under way."""
         self.reusable = False
-        sink = self._sink
+        sink = self.sink
         if sink is None:
             return
         if self._left != UNTIL_CLOSE:
             raise BadAnswerError("the upstream closed before the end of its answer")
-        self._sink = None
+        self.sink = None
         sink.answer_end(b"")
 
     def _head(self, sink: AnswerSink) -> bool:
@@ -282,13 +298,13 @@ class AnswerReader:
         self.reusable = head.keep_alive and (bodyless or length != UNTIL_CLOSE)
         if 0 <= length <= len(data) - end and not bodyless:
             self._buffer = data[end + length :]
-            self._sink = None
+            self.sink = None
             sink.answer_whole(head, data[end : end + length])
             return True
         sink.answer_head(head, length)
         if bodyless:
             self._buffer = data[end:]
-            self._sink = None
+            self.sink = None
             sink.answer_end(b"")
             return True
         self._buffer = data[end:]
@@ -310,7 +326,7 @@ class AnswerReader:
             body, self._buffer = data[: self._left], data[self._left :]
             self._left -= len(body)
         if not self._left:
-            self._sink = self._chunks = None
+            self.sink = self._chunks = None
             sink.answer_end(body)
         elif body:
             sink.answer_body(body)

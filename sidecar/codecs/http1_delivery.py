@@ -15,6 +15,11 @@ NO_BODY: Final = -2
 """In place of a length: an answer that has neither body nor length (204, 304)."""
 
 
+def at_once(rendered: bytes, fields: bytes, body: bytes) -> bytes:
+    """A whole answer with a body, for a client of HTTP/1.1 whose connection is kept."""
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (rendered, fields, len(body), body)
+
+
 class Delivery:
     """The answer to one request, as bytes for the client's connection."""
 

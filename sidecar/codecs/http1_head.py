@@ -59,6 +59,7 @@ class RequestHead:
         "fields",
         "host",
         "is_http11",
+        "is_persistent",
         "keep_alive",
         "method",
         "path",
@@ -76,6 +77,8 @@ class RequestHead:
         self.host = _joined(fields, b"host")
         options = _connection_options(fields)
         self.keep_alive = b"close" not in options and (is_http11 or b"keep-alive" in options)
+        self.is_persistent = is_http11 and self.keep_alive
+        """Whether its connection is kept without anybody saying so."""
         self.upgrade = _joined(fields, b"upgrade").lower() if b"upgrade" in options else ""
         self.expects_continue = is_http11 and _joined(fields, b"expect").lower() == "100-continue"
         self.chunked = any(name == b"transfer-encoding" for name, _ in fields)
@@ -141,9 +144,11 @@ class FamiliarHead(Generic[_HeadT]):
     are remembered costs an expression, a hash and a copy.
     """
 
-    __slots__ = ("_after", "_before", "head", "length")
+    __slots__ = ("_after", "_at", "_before", "head", "length")
 
     def __init__(self) -> None:
+        self._at = 0
+        """Where the length begins; 0: nothing is familiar."""
         self._before = b""
         self._after = b""
         self.head: _HeadT | None = None
@@ -153,7 +158,7 @@ class FamiliarHead(Generic[_HeadT]):
 
     def learn(self, raw: bytes, head: _HeadT) -> None:
         """`head` was read from `raw`. The second time in a row it becomes familiar."""
-        self._before = b""
+        self._at = 0
         if head is not self.head:
             self.head = head
             return
@@ -163,21 +168,18 @@ class FamiliarHead(Generic[_HeadT]):
         match = _CHANGING.search(raw)
         assert match is not None  # noqa: S101 it was split there
         self._before, self._after = raw[: match.start(1)], raw[match.end(1) :]
+        self._at = len(self._before)
 
     def end(self, data: bytes) -> int:
         """Where the head at the beginning of `data` ends, if it is this one with the length now in `length`; else 0."""
-        before = self._before
-        if not before or not data.startswith(before):
-            return 0
-        at = len(before)
-        stop = data.find(b"\r", at, at + _LONGEST_LENGTH + 1)
-        if stop <= at or not data.startswith(self._after, stop):
-            return 0
-        digits = data[at:stop]
-        if not digits.isdigit():
-            return 0
-        self.length = int(digits)
-        return stop + len(self._after)
+        at = self._at
+        if at and data.startswith(self._before):
+            stop = data.find(b"\r", at, at + _LONGEST_LENGTH + 1)
+            digits = data[at : max(at, stop)]
+            if digits.isdigit() and data.startswith(self._after, stop):
+                self.length = int(digits)
+                return stop + len(self._after)
+        return 0
 
 
 class RequestHeads:

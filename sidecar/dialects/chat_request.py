@@ -7,7 +7,7 @@ counted as unreadable parts instead. References to them that are URLs are text: 
 from collections.abc import Mapping
 from typing import Final
 
-from policies.model import Forward, Path, Role, UnreadablePart
+from policies.model import Forward, Path, Role, Segment, UnreadablePart
 from sidecar.codecs.json_splice import Replacement, locate, replacements, written
 from sidecar.codecs.json_strict import Json
 from sidecar.dialects.leaves import Leaves, members
@@ -38,8 +38,7 @@ def collect_chat(body: Mapping[str, Json], leaves: Leaves) -> None:
     """Every text of a `/v1/chat/completions` body."""
     for name, value in body.items():
         if name == "messages" and isinstance(value, list):
-            for index, message in enumerate(value):
-                _message(message, ("messages", index), leaves)
+            _messages(value, leaves)
         elif isinstance(value, str):
             if name not in _TOP_OPAQUE:
                 leaves.text((name,), Role.OTHER, value)
@@ -91,17 +90,22 @@ def prepend(body: bytes, array: Path, item: bytes, *, follow: bool) -> Replaceme
     return at, at, item + b"," if follow else item
 
 
-def _message(message: Json, path: Path, leaves: Leaves) -> None:
-    if not isinstance(message, dict):
-        leaves.walk(message, path, Role.USER)
-        return
-    said_by = message.get("role")
-    # A role nobody knows is treated like the one that is trusted least.
-    role = _ROLES.get(said_by, Role.USER) if isinstance(said_by, str) else Role.USER
-    content = message.get("content")
-    if isinstance(content, str) and isinstance(said_by, str) and len(message) == 2:
-        leaves.text((*path, "content"), role, content)  # nearly all
-        return
+def _messages(messages: list[Json], leaves: Leaves) -> None:
+    texts = leaves.segments
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            leaves.walk(message, ("messages", index), Role.USER)
+            continue
+        said_by, content = message.get("role"), message.get("content")
+        # A role nobody knows is treated like the one that is trusted least.
+        role = _ROLES.get(said_by, Role.USER) if isinstance(said_by, str) else Role.USER
+        if isinstance(content, str) and isinstance(said_by, str) and len(message) == 2:
+            texts.append(Segment(("messages", index, "content"), role, content))  # nearly all
+        else:
+            _message(message, ("messages", index), role, leaves)
+
+
+def _message(message: Mapping[str, Json], path: Path, role: Role, leaves: Leaves) -> None:
     for name, value in message.items():
         match name:
             case "content" | "refusal" | "reasoning_content" | "reasoning" if isinstance(value, str):

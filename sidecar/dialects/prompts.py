@@ -8,7 +8,7 @@ from sidecar.codecs.json_splice import Replacement, replacements, splice
 from sidecar.codecs.json_strict import Json, JsonError, read_json
 from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import MalformedBodyError
-from sidecar.dialects.leaves import Leaves, members
+from sidecar.dialects.leaves import Leaves
 
 Collect = Callable[[Mapping[str, Json], Leaves], None]
 """Puts every string of a request into the leaves."""
@@ -84,7 +84,7 @@ def read_prompt(body: bytes, collect: Collect, place: SystemPrompt, documents: D
         collect(tree, leaves)
     except JsonError as error:
         raise MalformedBodyError(f"request body is not acceptable JSON: {error}") from None
-    return JsonPrompt(body, members(tree), leaves, place, documents)
+    return JsonPrompt(body, tree, leaves, place, documents)
 
 
 def no_system_prompt(body: bytes, _tree: Mapping[str, Json], verdict: Forward) -> list[Replacement]:

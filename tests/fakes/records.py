@@ -1,6 +1,6 @@
 """Records of exchanges as a sidecar would make them."""
 
-from observability.record import ExchangeRecord
+from observability.record import Endpoint, ExchangeRecord
 from policies.model import DialectName, ExchangeId, ResultCode, UnixNanos
 
 STARTED = UnixNanos(1_795_132_800_000_000_000)
@@ -8,10 +8,7 @@ MS = 1_000_000
 
 STREAMED = ExchangeRecord(
     exchange=ExchangeId("01JD0000000000000000000000"),
-    route="openai",
-    dialect=DialectName.OPENAI_CHAT,
-    operation="chat",
-    provider="openai",
+    endpoint=Endpoint("openai", DialectName.OPENAI_CHAT, "chat", "openai", "api.openai.com", 443),
     request_model="gpt-4o",
     response_model="gpt-4o-2024-08-06",
     response_id="chatcmpl-123",
@@ -30,8 +27,6 @@ STREAMED = ExchangeRecord(
     findings={"us_ssn": 2},
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     parent_span="00f067aa0ba902b7",
-    server_address="api.openai.com",
-    server_port=443,
 )
 """A streamed answer of eleven tokens: first piece after 100 ms, then 100 ms a token."""
 

@@ -93,9 +93,9 @@ async def test_record_tells_telemetry_what_the_dialect_saw() -> None:
         record = sidecar.telemetry.records[0]
         assert (record.request_model, record.response_model, record.response_id) == ("m", "m-1", "chatcmpl-1")
         assert (record.input_tokens, record.output_tokens, record.finish_reason) == (3, 5, "stop")
-        assert (record.operation, record.provider, record.stream) == ("chat", "openai", False)
+        assert (record.endpoint.operation, record.endpoint.provider, record.stream) == ("chat", "openai", False)
         assert record.started_at <= record.sent_at <= record.first_chunk_at <= record.ended_at
-        assert (record.server_address, record.server_port) == ("127.0.0.1", upstream.port)
+        assert (record.endpoint.server_address, record.endpoint.server_port) == ("127.0.0.1", upstream.port)
         assert (record.traceparent, record.parent_span) == (trace, "b7ad6b7169203331")
         traced, untraced = upstream.requests
         assert (traced.field("traceparent"), traced.field("tracestate")) == (trace, "a=b")

@@ -5,7 +5,8 @@ from typing import cast
 
 import pytest
 
-from policies.model import UnixNanos
+from observability.record import Endpoint
+from policies.model import DialectName, UnixNanos
 from sidecar.account import Account
 from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
 from sidecar.codecs.http1_head import CHUNKED, AnswerHeads, RequestHeads
@@ -36,6 +37,14 @@ def connected(wire: Wire) -> UpstreamConnection:
     return connection
 
 
+def open_plan() -> Plan:
+    plan = Plan(
+        None, Dialects().choose("POST", "/", {}), None, Endpoint("", DialectName.GENERIC, "unknown", "openai", "", 0)
+    )
+    plan.max_body = 100
+    return plan
+
+
 @pytest.mark.parametrize(
     ("framing", "expected"),
     [
@@ -47,8 +56,7 @@ def test_request_that_ends_while_it_waits_for_a_connection_ends_at_the_upstream(
     framing: bytes, expected: bytes
 ) -> None:
     head, length, _ = RequestHeads().read(b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % framing)
-    plan = Plan(None, Dialects().choose("POST", "/", {}), None)
-    plan.max_body = 100
+    plan = open_plan()
     sending = Sending(cast(Services, None), head, length, plan, Account(UnixNanos(1)))
     wire = Wire()
 
@@ -62,8 +70,7 @@ def test_request_that_ends_while_it_waits_for_a_connection_ends_at_the_upstream(
 
 def test_request_that_goes_on_after_it_began_is_chunked_to_its_end() -> None:
     head, length, _ = RequestHeads().read(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-    plan = Plan(None, Dialects().choose("POST", "/", {}), None)
-    plan.max_body = 100
+    plan = open_plan()
     sending = Sending(cast(Services, None), head, length, plan, Account(UnixNanos(1)))
     wire = Wire()
     connection = connected(wire)
