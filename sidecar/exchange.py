@@ -22,12 +22,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from policies.model import FORWARD_UNCHANGED, Decoy, Delegate, Deny, Effect, Forward, ResultCode, UnixNanos
+from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode, UnixNanos
 from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
 from sidecar.codecs.http1_chunked import chunk, whole_chunk
-from sidecar.codecs.http1_delivery import Delivery, at_once
+from sidecar.codecs.http1_delivery import Delivery, at_once, delivery_to
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import AnswerHead, RequestHead
 from sidecar.dialects.dialect import AnswerRefusedError, MalformedAnswerError
@@ -172,10 +172,6 @@ class ExchangeRun:
         account.model = inspected.model
         account.stream = inspected.stream
         account.findings = inspected.findings
-        if verdict is FORWARD_UNCHANGED:
-            self._sending.whole = inspected.body
-            self._ask()
-            return
         self._effects = verdict.effects
         match verdict:
             case Forward():
@@ -304,8 +300,8 @@ class ExchangeRun:
         """The answer came at once, as most do. Nobody has to wait for any of it, unless policies change it."""
         inspected, account = self._inspected, self._account
         changes = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
-        quick = self._sending.is_whole and self._head.is_persistent and not self._services.draining
-        if changes or not quick or self._connection is None or self._patience is not None:
+        plain = self._sending.is_whole and self._head.is_persistent and not self._services.draining
+        if changes or not plain or self._connection is None or self._patience is not None:
             self.answer_head(head, len(body))
             self.answer_end(body)
             return
@@ -385,9 +381,7 @@ class ExchangeRun:
 
     def _delivering(self) -> Delivery:
         if self._delivery is None:
-            head = self._head
-            to_head, keep_alive = head.method == "HEAD", head.keep_alive
-            self._delivery = Delivery(is_http11=head.is_http11, to_head=to_head, keep_alive=keep_alive)
+            self._delivery = delivery_to(self._head)
         return self._delivery
 
     def _deliver(self, delivery: Delivery, now: UnixNanos) -> None:
@@ -398,8 +392,7 @@ class ExchangeRun:
         self._client.send(delivery.take())
 
     def _begin_anew(self) -> None:
-        assert self._inspected is not None  # noqa: S101 only a policy asks for it
-        assert self._inspected.policies is not None  # noqa: S101 only a policy asks for it
+        assert self._inspected is not None and self._inspected.policies is not None  # noqa: S101, PT018 a policy asked
         self._asks_again = False
         self._answering = None
         self._inspected.policies.restart()
@@ -470,13 +463,8 @@ class ExchangeRun:
         """Ends the exchange with an error, in whatever way the client can still be told."""
         self._drop_upstream()
         if refusal.status >= 500:
-            extra = {
-                "code": refusal.code,
-                "detail": refusal.message,
-                "route": self._plan.route_name,
-                "exchange": self.id,
-            }
-            logger.warning("exchange failed", extra=extra)
+            what = {"code": refusal.code, "detail": refusal.message}
+            logger.warning("exchange failed", extra={**what, "route": self._plan.route_name, "exchange": self.id})
         delivery = self._delivering()
         if not delivery.begun:
             self._account.status = refusal.status

@@ -8,6 +8,7 @@ length, and one that turns out to be refused can still become an error.
 from typing import Final
 
 from sidecar.codecs.http1_chunked import LAST_CHUNK, chunk
+from sidecar.codecs.http1_head import RequestHead
 
 UNKNOWN: Final = -1
 """In place of a length: the body may change on its way."""
@@ -18,6 +19,11 @@ NO_BODY: Final = -2
 def at_once(rendered: bytes, fields: bytes, body: bytes) -> bytes:
     """A whole answer with a body, for a client of HTTP/1.1 whose connection is kept."""
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (rendered, fields, len(body), body)
+
+
+def delivery_to(head: RequestHead) -> "Delivery":
+    """One for an answer to this request."""
+    return Delivery(is_http11=head.is_http11, to_head=head.method == "HEAD", keep_alive=head.keep_alive)
 
 
 class Delivery:
