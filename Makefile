@@ -7,7 +7,7 @@ export UV_PYTHON = $(PYTHON)
 # The virtual environment of this checkout is used whatever the caller has activated.
 unexport VIRTUAL_ENV
 
-.PHONY: demo test interop setup check clean
+.PHONY: demo test interop setup check compiled clean
 demo: setup  ## everything on one machine: prompts with PHI through the official SDKs, and the proof
 	.venv/bin/aegis demo $(ARGS)
 
@@ -21,6 +21,12 @@ interop: setup  ## TLS, ECH and QUIC against Go, NSS, BoringSSL, rustls, qh3 and
 check: setup  ## what every commit must pass: format, lint, types, architecture, generated files, tests
 	.venv/bin/just check
 
+compiled: setup  ## .venv/bin/aegis with its hot path compiled, as a production image would have it; `make setup` undoes it
+	rm -rf .compiled/wheel
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(UV) build --quiet --wheel --out-dir .compiled/wheel .
+	$(UV) pip install --quiet --no-deps --reinstall .compiled/wheel/*.whl
+	@rm -f .venv/.synced; .venv/bin/python -P -c 'import sidecar.exchange as it; print("installed:", it.__file__)'
+
 setup: .venv/.synced
 
 .venv/.synced: uv.lock pyproject.toml | $(UV)
@@ -32,4 +38,4 @@ $(UV):
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

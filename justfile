@@ -47,6 +47,6 @@ test-all *args:
     coverage report --skip-covered
 
 # the tests of the data path against a copy of the tree whose hot path is compiled (docs/adr/0034)
-test-compiled directory=".compiled" *args:
+test-compiled directory=".compiled/tests" *args:
     python scripts/build_compiled.py {{ directory }}
     cd {{ directory }} && PYTHONPATH=.:proto python -m pytest -q {{ args }} tests/sidecar tests/policies/airlock tests/policies/test_pipeline.py tests/observability

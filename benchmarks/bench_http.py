@@ -6,8 +6,8 @@ Needs wrk and nginx (apt); the others are left out where they are not installed 
 connections from wrk with a Lua POST; the upstream is nginx with a fixed completion. `clean`: full pipeline, nothing to
 find. `identifiers`: some are taken out and all of them put back into the answer; `unseen`: out of another text each
 time, as the airlock remembers where it found something. side_by_side.py has the method. The open loop (open_loop.py)
-shows what a proxy adds to the latency of going there directly. Run it in a tree of scripts/build_compiled.py to
-measure what is compiled.
+shows what a proxy adds to the latency of going there directly. Where there is a C compiler the same is measured with
+the hot path compiled (compiled_tree.py).
 """
 
 import argparse
@@ -19,10 +19,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from compiled_tree import compiled_tree
 from rich.console import Console
 from rich.table import Table
 from side_by_side import (
     LOAD_CORE,
+    ROOT,
     Stage,
     Target,
     aegis_proxy,
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rate", type=int, default=4000, help="requests a second of the open loop; 0: leave it out")
-    parser.add_argument("--only", default="nginx,envoy,litellm,portkey,aegis", help="comma-separated")
+    parser.add_argument("--only", default="nginx,envoy,litellm,portkey,aegis,compiled", help="comma-separated")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, stage(Path(directory)) as it:
@@ -84,18 +86,16 @@ def measure(it: Stage, options: argparse.Namespace) -> dict[str, list[Target]]:
                 beside.append(start(it, plain))
             except RuntimeError as error:
                 Console(stderr=True).print(f"{name}: {error}")
-    ours: dict[str, Target] = {}
-    if "aegis" in only:
-        ours = {
-            "pass": aegis_proxy(it, "aegis, pass-through", policy(plain, airlock=False), KEY),
-            "clean": aegis_proxy(it, "aegis, full, clean", policy(plain, airlock=True), KEY),
-            "found": aegis_proxy(it, "aegis, full, identifiers", policy(echoing, airlock=True), KEY),
-        }
     small = [(target, clean) for target in beside]
-    small += [(ours[name], found if name == "found" else clean) for name in ours]
-    if ours:
-        # A text that was seen before is not searched again; a new one with each request shows what that spares.
-        small.append((Target("aegis, full, identifiers, unseen", ours["found"].port, ours["found"].process), found))
+    for name, tree in trees(only):
+        full = aegis_proxy(it, f"{name}, full, identifiers", policy(echoing, airlock=True), KEY, tree)
+        small += [
+            (aegis_proxy(it, f"{name}, pass-through", policy(plain, airlock=False), KEY, tree), clean),
+            (aegis_proxy(it, f"{name}, full, clean", policy(plain, airlock=True), KEY, tree), clean),
+            (full, found),
+            # A text that was seen before is not searched again; a new one with each request shows what that spares.
+            (Target(f"{name}, full, identifiers, unseen", full.port, full.process), found),
+        ]
     rounds(it, small, options)
     groups = {"1 KB": [target for target, _ in small]}
     if options.rate:
@@ -114,6 +114,17 @@ def measure(it: Stage, options: argparse.Namespace) -> dict[str, list[Target]]:
         rounds(it, [(target, large) for target in big], options)
         groups["1 MB request"] = big
     return groups
+
+
+def trees(only: set[str]) -> list[tuple[str, Path]]:
+    """Name and sources of our own targets. Says why there is no compiled one."""
+    found = [("aegis", ROOT)] if "aegis" in only else []
+    if "compiled" in only:
+        try:
+            found.append(("compiled", compiled_tree()))
+        except RuntimeError as reason:
+            Console(stderr=True).print(f"compiled: {reason}")
+    return found
 
 
 def rounds(it: Stage, targets: list[tuple[Target, bytes]], options: argparse.Namespace) -> None:
@@ -140,8 +151,8 @@ def open_loop(it: Stage, upstream: int, small: list[tuple[Target, bytes]], optio
     """The same targets, and the upstream itself, under a load that does not wait for answers. Those that cannot keep
     up are left out: their queue would be measured."""
     direct = Target("directly", upstream, small[0][0].process)
-    slow = ("litellm", "portkey", "aegis, full, identifiers")
-    able = [(target, body) for target, body in small if not target.name.startswith(slow)]
+    slow = ("litellm", "portkey")
+    able = [(t, body) for t, body in small if not t.name.startswith(slow) and "identifiers" not in t.name]
     measured = [(replace(target, cpu=[], p50=[], p99=[], rate=[], void=0), body) for target, body in able]
     measured.insert(0, (direct, small[0][1]))
     for _ in range(options.rounds):

@@ -3,7 +3,8 @@
     python benchmarks/bench_sse.py [--rounds 5] [--streams 50] [--events 100] [--only aegis,nginx] [--json FILE]
 
 Each stream has 100 events, one every 5 ms; 50 streams at a time. `inspected`: the prompt held an identifier, so every
-event is looked at for its token; `restored`: every event holds that token. Read side_by_side.py for the method.
+event is looked at for its token; `restored`: every event holds that token. Read side_by_side.py for the method and
+compiled_tree.py for the compiled rows.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 import uvloop
-from bench_http import FOUND, KEY, prompt, tokens_of
+from bench_http import FOUND, KEY, prompt, tokens_of, trees
 from rich.console import Console
 from rich.table import Table
 from side_by_side import (
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, default=50)
     parser.add_argument("--events", type=int, default=100)
-    parser.add_argument("--only", default="nginx,envoy,aegis", help="comma-separated")
+    parser.add_argument("--only", default="nginx,envoy,aegis,compiled", help="comma-separated")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, stage(Path(directory)) as it:
@@ -62,12 +63,13 @@ def measure(it: Stage, options: argparse.Namespace) -> list[Target]:
                 targets.append((start(it, plain), streamed("Say something.")))
             except RuntimeError as error:
                 Console(stderr=True).print(f"{name}: {error}")
-    if "aegis" in only:
+    clean = streamed("Say something.")
+    for name, tree in trees(only):
         targets += [
-            (aegis_proxy(it, "aegis, pass-through", policy(plain, airlock=False), KEY), streamed("Say something.")),
-            (aegis_proxy(it, "aegis, full, clean", policy(plain, airlock=True), KEY), streamed("Say something.")),
-            (aegis_proxy(it, "aegis, full, inspected", policy(plain, airlock=True), KEY), found),
-            (aegis_proxy(it, "aegis, full, restored", policy(tokens, airlock=True), KEY), found),
+            (aegis_proxy(it, f"{name}, pass-through", policy(plain, airlock=False), KEY, tree), clean),
+            (aegis_proxy(it, f"{name}, full, clean", policy(plain, airlock=True), KEY, tree), clean),
+            (aegis_proxy(it, f"{name}, full, inspected", policy(plain, airlock=True), KEY, tree), found),
+            (aegis_proxy(it, f"{name}, full, restored", policy(tokens, airlock=True), KEY, tree), found),
         ]
     for number in range(options.rounds + 1):
         for target, body in targets:

@@ -262,8 +262,9 @@ def portkey_proxy(it: Stage, upstream: int) -> Target:
     return target
 
 
-def aegis_proxy(it: Stage, name: str, policy: str, key: bytes) -> Target:
-    """Our sidecar under these policy documents, with its audit spool on disk and all of its metrics."""
+def aegis_proxy(it: Stage, name: str, policy: str, key: bytes, tree: Path = ROOT) -> Target:
+    """Our sidecar under these policy documents, with its audit spool on disk and all of its metrics. `tree`: its
+    sources."""
     slug = name.replace(" ", "-").replace(",", "")
     data = it.directory / slug
     data.mkdir()
@@ -275,7 +276,7 @@ def aegis_proxy(it: Stage, name: str, policy: str, key: bytes) -> Target:
     for page in ("ready", "metrics", "admin"):
         argv += [f"--{page}", f"127.0.0.1:{free_port()}"]
     argv += ["--policy-file", data / "policy.yaml", "--data", data, "--tenant-key-file", data / "key"]
-    env = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "proto")])}
+    env = {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / "proto")])}
     return Target(name, port, it.start(slug, argv, port, core=PROXY_CORE, env=env))
 
 
