@@ -1,6 +1,7 @@
 """The context firewall: how much a text tries to instruct whoever reads it, and what to do about that.
 
-Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns) in linear time by hyperscan;
+Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns, firewall_structure and
+firewall_languages) in linear time by hyperscan;
 the score is the sum of the weights of the distinct cues in the worst reading. Text that nobody disguises for an honest
 reason counts extra once it shows any cue.
 
@@ -15,7 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from policies.firewall_config import FirewallConfig, FirewallMode
-from policies.firewall_patterns import CUES, Cue
+from policies.firewall_cue import Cue
+from policies.firewall_languages import LANGUAGES
+from policies.firewall_patterns import PHRASES
+from policies.firewall_structure import STRUCTURE
 from policies.firewall_views import Expressions, Reader, View
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -33,6 +37,8 @@ from policies.model import (
     Verdict,
 )
 
+CUES: Final[tuple[Cue, ...]] = (*PHRASES, *STRUCTURE, *LANGUAGES)
+"""Known phrases, what orders consist of, and the same in other languages."""
 _DISGUISE: Final = 0.4
 """Added when a cue only shows after a disguise was taken off."""
 _HARMLESS_DISGUISES: Final = frozenset({"entities", "percent", "leet", "lookalikes"})
@@ -51,8 +57,8 @@ class Score(NamedTuple):
 class InjectionScanner:
     """Scores texts. Immutable; may be used by several threads at once.
 
-    Building one compiles some hundred expressions and takes about a second of CPU: keep it off an event loop, and keep
-    the result.
+    Building one compiles some two hundred expressions and takes three seconds of CPU: keep it off an event loop, and
+    keep the result.
     """
 
     __slots__ = ("_beside", "_cues", "_marks", "_reader", "_words")

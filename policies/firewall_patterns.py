@@ -6,23 +6,12 @@ Expressions are in hyperscan's dialect and run over `View.words` or `View.marks`
 up to n words.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from policies.airlock.labels import Label
+from policies.firewall_cue import Cue
 
 _LABEL = "(" + "|".join(label.value.lower().replace("_", "[_-]") for label in Label) + ")"
-
-
-class Cue(NamedTuple):
-    """One reason to suspect a text."""
-
-    name: str
-    weight: float
-    expressions: tuple[str, ...]
-    marks: bool = False
-    """Whether the expressions need punctuation."""
-    beside: str = ""
-    """Name of the cue without which this one says nothing."""
 
 
 _OVERRIDE = "(ignore|ignoring|disregard|disregarding|forget|override|overriding|bypass|neglect|skip|erase|drop|dismiss)"
@@ -58,7 +47,7 @@ _BLEND = (
 # An optimiser's suffix: scraps of markup, code and prose that nobody writes side by side.
 _SCRAP = r"(\]\(|\\!--|\\ ?\+|\*\*[a-z]+ ?\?|\{\\|\}\}|\$\$|%%|;\)|\)\(|! ! |\|\| ?\*\*|== ?[a-z]+ [a-z]+ with|:\)[a-z]|\.\]|\?\]|\(\\|\\\\_)"
 
-CUES: Final[tuple[Cue, ...]] = (
+PHRASES: Final[tuple[Cue, ...]] = (
     # --- somebody takes the instructions away ---
     Cue(
         "override",
@@ -98,7 +87,7 @@ CUES: Final[tuple[Cue, ...]] = (
             " (ignoriere?n?|vergesse?n?|vergiss) (sie |nun |jetzt |bitte |mal |einfach ){0,3}(deine|ihre|eure|alle|jegliche|samtliche) W{3}(anweisung(en)?|vorgaben?|regeln|instruktion(en)?|befehle?|richtlinien) ",
             " (ignoriere?n?|vergesse?n?|vergiss) (sie |nun |jetzt |bitte |mal ){0,3}(alles )?was (vorher|zuvor|bisher|davor|oben|ich|du|wir|man|ihnen|dir) ",
             " (verrate?n?|nenne?n?|zeige?n?|gib|geben|sage?n?) W{4}(geheim|system|versteckt)[a-z]* ?(prompt|anweisung(en)?|vorgaben?|befehle?|nachricht) ",
-            " (ignora|olvida|ignore|esquece|oublie) W{2}(lo|tudo|tout|todo) (lo )?(anterior|que|ce qui|o que|antes) ",
+            " (ignora|olvida|ignore|esquece|oublie) W{2}(lo|tudo|tout|todo) (lo )?(anterior|antes|que (te|le|se|fue|vino|hay)|ce qui (precede|t a|vous a|a ete)|o que (te|foi|veio|voce)) ",
             " (zaboravi(te)?|zanemari(te)?|ignoriraj(te)?) (sve |sva |svoje )?(prethodne?|ranije|upute|instrukcije|naredbe|uputstva) ",
             # German
             (

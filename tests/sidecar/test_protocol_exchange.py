@@ -13,7 +13,7 @@ from policies.airlock.config import AirlockConfig
 from policies.airlock.redact import AirlockPolicy
 from policies.firewall import FirewallPolicy, InjectionScanner
 from policies.firewall_config import FirewallConfig
-from policies.firewall_patterns import Cue
+from policies.firewall_cue import Cue
 from policies.honeypot.config import HoneypotConfig
 from policies.mathprotocol.codes import CLASSIFICATION_TASKS, Kind
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
