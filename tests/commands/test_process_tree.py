@@ -11,19 +11,13 @@ from typing import Self
 import pytest
 
 from commands.up.tree import Patience, ProcessTree, Program, ProgramFailedError
+from tests.fakes.processes import lives
 
 FAST = Patience(first=0.01, longest=0.02, attempts=3)
 
 
 def shell(name: str, script: str, stop_timeout: float = 5.0) -> Program:
     return Program(name, ("/bin/sh", "-c", script), stop_timeout)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -82,7 +76,7 @@ async def test_a_program_that_does_not_stop_is_killed_with_all_its_workers(tmp_p
 
     assert pid is not None
     assert "deaf did not stop within 0.05 s and is killed" in running.said
-    await until(lambda: not alive(pid) and not alive(worker))
+    await until(lambda: not lives(pid) and not lives(worker))
 
 
 async def test_a_program_that_never_works_ends_everything_with_its_last_words(tmp_path: Path) -> None:
@@ -108,7 +102,7 @@ async def test_a_cancelled_tree_still_stops_its_programs(tmp_path: Path) -> None
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    await until(lambda: not alive(pid))
+    await until(lambda: not lives(pid))
 
 
 async def test_output_goes_to_a_file_that_only_the_owner_reads(tmp_path: Path) -> None:
@@ -137,4 +131,4 @@ asyncio.run(tree.run())
     process.kill()
     await process.wait()
 
-    await until(lambda: not any(map(alive, pids)))
+    await until(lambda: not any(map(lives, pids)))

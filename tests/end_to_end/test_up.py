@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from commands.up.config import UpConfig
 from commands.up.readiness import wait_until_ready
 from tests.end_to_end.conftest import AEGIS, Product, on_reserved_ports, running_product, up_flags
+from tests.fakes.processes import children, lives
 
 pytestmark = pytest.mark.slow
 openai = pytest.importorskip("openai")
@@ -29,12 +31,15 @@ def ask(product: Product, text: str) -> str:
 
 def programs(pid: int) -> list[int]:
     """The three that stay. `aegis policy push` may not be over yet when the sidecar has its policies and is ready."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in children if " policy push " not in command_line(child)]
+    lines = {child: command_line(child) for child in children(pid)}
+    return [child for child, line in lines.items() if line and " policy push " not in line]
 
 
 def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    """Empty for a process that has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 def leaves(data: Path) -> int:
@@ -96,7 +101,7 @@ def test_kill_9_of_up_leaves_no_orphan_and_no_lock(model: str, tmp_path: Path) -
 
 async def _gone(pids: list[int]) -> None:
     async with asyncio.timeout(60):
-        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        while any(map(lives, pids)):
             await asyncio.sleep(0.05)
 
 

@@ -14,6 +14,7 @@ from controlplane.identity.ca import LOOPBACK, LocalAuthority
 from controlplane.identity.identity import Identity
 from controlplane.ledger.ingest import MAX_LEAVES
 from ledger.tiles import pack_entries, unpack_entries
+from observability import names
 from tests.controlplane.ledger.nodes import running, stream, until
 from tests.fakes.ledger_producers import OTHER, PRODUCER, batch, leaf
 
@@ -250,9 +251,9 @@ async def test_stopping_node_makes_everything_durable_that_it_took(tmp_path: Pat
         await call.write(batch(0, 1))
         await until(call, 0)
         await call.write(batch(1, 50))
-        while not node.metrics.snapshot().count(b"aegis_ledger_pool"):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            while node.metrics.gauge(names.LEDGER_POOL).values() != {(): 50}:
+                await asyncio.sleep(0.002)
 
         node.stop.set()
 

@@ -23,6 +23,7 @@ from sidecar.plugins.host import (
     SandboxUnavailableError,
     load,
 )
+from tests.fakes.processes import children, lives
 
 pytestmark = [
     pytest.mark.looptime(False),
@@ -32,7 +33,7 @@ EXAMPLE = Path(__file__).parents[3] / "plugins/example_sentiment"
 TASK = PluginTask(31, "T", Kind.GENERATIVE, frozenset({1}), entry="main:answer")
 
 
-def plugin(sources: dict[str, str], wall_seconds: float = 0.7) -> LoadedPlugin:
+def plugin(sources: dict[str, str], wall_seconds: float = 10.0) -> LoadedPlugin:
     limits = Limits(cpu_seconds=1, wall_seconds=wall_seconds, memory_mib=32, max_output=1000)
     return LoadedPlugin(Manifest("test", (1, 0, 0), 1, (TASK,), {}, limits), sources)
 
@@ -103,7 +104,6 @@ NOT_LOADED = {"open a socket", "map shared memory by name"}
 """Attempts for which the interpreter may not even have the module: they end one wall earlier."""
 
 FAULTS = {
-    "import time; time.sleep(60)": "wall_time",
     "x = bytearray(1 << 30)": "memory",
     "x = []\n    while True: x.append('y' * 1000000)": "memory",
     "return '17-128 | ' + 'x' * 100_000_000": "memory",
@@ -166,6 +166,15 @@ async def test_code_outside_functions_is_held_too(actions: list[PluginAction]) -
 
 async def test_call_without_an_answer_ends_in_a_named_fault(actions: list[PluginAction]) -> None:
     assert await faults({body: body for body in FAULTS}, actions.append) == FAULTS
+
+
+async def test_call_that_takes_too_long_ends_at_its_wall_time(actions: list[PluginAction]) -> None:
+    source = "import time\ndef answer(context, param):\n    time.sleep(60)"
+    host = PluginHost(plugin({"main": source}, wall_seconds=0.2), actions.append)
+
+    with pytest.raises(PluginFaultError, match="wall_time"):
+        await host.call(31, 1, "x")
+    await host.stop()
 
 
 @pytest.mark.slow
@@ -237,12 +246,12 @@ async def test_process_of_a_cancelled_call_ends_with_it(actions: list[PluginActi
     host = PluginHost(plugin({"main": source}, wall_seconds=60), actions.append)
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
         abandoned = tasks.create_task(host.call(31, 1, "x"))
-        while not (children := _children(host)):
+        while not (calls := _under_way(host)):
             await asyncio.sleep(0.01)
         abandoned.cancel()
 
     async with asyncio.timeout(30):
-        while any(map(_lives, children)):
+        while any(map(lives, calls)):
             await asyncio.sleep(0.01)
     await host.stop()
 
@@ -252,7 +261,7 @@ async def test_call_that_closes_its_pipe_and_stays_does_not_hold_up_the_next(act
         "import os, time\ndef answer(context, param):\n    if context == 'stay':\n        os.close(3)\n"
         "        time.sleep(600)\n    return '17-128 | ok'"
     )
-    host = PluginHost(plugin({"main": source}), actions.append)
+    host = PluginHost(plugin({"main": source}, wall_seconds=2.0), actions.append)
 
     with pytest.raises(PluginFaultError, match="wall_time"):
         await host.call(31, 1, "stay")
@@ -297,19 +306,9 @@ async def test_process_that_cannot_be_started_is_a_named_error(
     assert actions[-1].event is PluginEvent.UNAVAILABLE
 
 
-def _children(host: PluginHost) -> list[int]:
-    """Of the jail that runs: calls under way."""
-    if host._process is None:
-        return []
-    jail = host._process.pid
-    return list(map(int, Path(f"/proc/{jail}/task/{jail}/children").read_text().split()))
-
-
-def _lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def _under_way(host: PluginHost) -> list[int]:
+    """Processes of calls, of which the jail has one each."""
+    return children(host._process.pid) if host._process is not None else []
 
 
 async def test_calls_wait_for_their_turn_and_too_many_are_refused(
