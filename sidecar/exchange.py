@@ -297,11 +297,12 @@ class ExchangeRun:
         self._read_answer(data, ended=True)
 
     def answer_whole(self, head: AnswerHead, body: bytes) -> None:
-        """The answer came at once, as most do. Nobody has to wait for any of it, unless policies change it."""
+        """The answer came at once, as most do. Nobody has to wait for any of it."""
         inspected, account = self._inspected, self._account
-        changes = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
+        reads = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
         plain = self._sending.is_whole and self._head.is_persistent and not self._services.draining
-        if changes or not plain or self._connection is None or self._patience is not None:
+        waits = self._connection is None or self._patience is not None
+        if waits or not plain or (reads and not self._is_restored_at_once(head, body)):
             self.answer_head(head, len(body))
             self.answer_end(body)
             return
@@ -309,9 +310,38 @@ class ExchangeRun:
         account.status = head.status
         if body:
             account.received(body)
-        if inspected is not None and not head.content_encoding:
-            account.observed = self._plan.dialect.note(body)
+        if inspected is not None:
+            try:
+                body = self._restored(head, body, inspected) if reads else body
+            except AnswerRefusedError as refused:
+                self._answer_refused(refused.deny)
+                return
+            except MalformedAnswerError as error:
+                self._refuse(refusals.malformed_answer(error))
+                return
+            if not reads and not head.content_encoding:
+                account.observed = self._plan.dialect.note(body)
         self._whole_answer = at_once(head.rendered, self._own_fields(), body)
+
+    def _is_restored_at_once(self, head: AnswerHead, body: bytes) -> bool:
+        """Whether all there is to do with a whole answer is to put values back, and not for long."""
+        is_plain = head.status < 300 and not head.is_stream and not head.content_encoding
+        is_short = 0 < len(body) <= self._services.limits.inline_body
+        return is_plain and is_short and self._inspected is not None and not self._inspected.guards_answer
+
+    def _restored(self, head: AnswerHead, body: bytes, inspected: Inspected) -> bytes:
+        """A whole JSON answer as policies let it go. Raises AnswerRefusedError or MalformedAnswerError."""
+        account, policies, now = self._account, inspected.policies, self._services.now()
+        assert policies is not None  # noqa: S101 they want to see it
+        respond = policies.responder()
+        answer = self._plan.dialect.answer(
+            head.content_type, lambda channel, piece, last: respond(channel, piece, now, last=last), inspected.cited
+        )
+        account.observed = answer.observed
+        try:
+            return answer.feed(body) + answer.close()
+        finally:
+            account.findings = policies.findings()
 
     def _read_answer(self, data: bytes, *, ended: bool) -> None:
         answering = self._answering
