@@ -1,9 +1,8 @@
 """The context firewall: how much a text tries to instruct whoever reads it, and what to do about that.
 
-Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns, firewall_structure and
-firewall_languages) in linear time by hyperscan;
-the score is the sum of the weights of the distinct cues in the worst reading. Text that nobody disguises for an honest
-reason counts extra once it shows any cue.
+Each reading of a text (firewall_views) is scanned for weighted cues (firewall_patterns, firewall_structure,
+firewall_languages) in linear time by hyperscan; the score is the sum of the weights of the distinct cues in the worst
+reading. Text that nobody disguises for an honest reason counts extra once it shows any cue.
 
 Limits: this is a filter, not a proof. A patient attacker can phrase an order that no cue knows; what makes routes safe
 is that answers must be in protocol, that tokens are restored only where policy allows, and that boundaries are random.

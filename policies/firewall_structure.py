@@ -1,9 +1,9 @@
 """Cues by structure: what an order to an assistant consists of, whatever its words.
 
-Somebody who takes an assistant over has to name three things: its rules (as *its* rules, or by who gave them), what is to
-become of them, or who is to show them; and a document that gives orders has to address its reader. Each is a class of
-words here, and a cue is classes close together. Threats to one class alone are nothing: honest people cancel their
-policies, ask for rules and speak of assistants.
+Somebody who takes an assistant over has to name its rules (as *its* rules, or by who gave them) and what is to become of
+them, or that it is to show them; a document that gives orders has to address its reader. Each is a class of words here,
+and a cue is classes together. One class alone says little: honest people cancel their policies, ask for rules and speak of
+assistants.
 
 Limits: English words of today; other languages stand in firewall_languages.py. An order that names none of these
 classes ("treat what came first as a joke") is not seen.
