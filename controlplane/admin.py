@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -17,7 +18,16 @@ from controlplane.identity.spiffe import SpiffeId
 from controlplane.operators import Codes, Method, for_operators
 from controlplane.security.traps import TrapKeeper
 from controlplane.status import node_status
-from controlplane.store.store import Action, ConflictError, NoSuchRevisionError, Origin, PolicyStore, StoreError
+from controlplane.store.revising import revise
+from controlplane.store.store import (
+    Action,
+    ConflictError,
+    NoSuchRevisionError,
+    Origin,
+    PolicyStore,
+    Resources,
+    StoreError,
+)
 from policies.errors import SpecError
 from policies.honeypot.config import TrapPlacement
 from policies.spec import Source
@@ -28,8 +38,6 @@ SERVICE: Final = "aegispb.v1.PolicyAdmin"
 MAX_REASON: Final = 1000
 """Characters."""
 MAX_HISTORY: Final = 1000
-_ATTEMPTS: Final = 5
-"""How often a push without an expected revision is tried again after somebody else was faster."""
 _ACTIONS: Final = {
     Action.CREATED: pb.Change.CREATED,
     Action.CHANGED: pb.Change.CHANGED,
@@ -88,14 +96,14 @@ class PolicyAdmin:
 
     async def _validate(self, request: pb.ValidateRequest, _operator: SpiffeId) -> pb.ValidateResponse:
         try:
-            _, proposal = await asyncio.to_thread(self._propose, request.sources, prune=request.prune)
+            _, proposal = await asyncio.to_thread(self._proposed, request.sources, prune=request.prune)
         except SpecError as error:
             return pb.ValidateResponse(findings=_findings(error))
         return pb.ValidateResponse(documents=proposal.given)
 
     async def _diff(self, request: pb.DiffRequest, _operator: SpiffeId) -> pb.DiffResponse:
         try:
-            revision, proposal = await asyncio.to_thread(self._propose, request.sources, prune=request.prune)
+            revision, proposal = await asyncio.to_thread(self._proposed, request.sources, prune=request.prune)
         except SpecError as error:
             return pb.DiffResponse(findings=_findings(error))
         return pb.DiffResponse(revision=revision, changes=map(_change, proposal.changes))
@@ -103,13 +111,14 @@ class PolicyAdmin:
     async def _push(self, request: pb.PushRequest, operator: SpiffeId) -> pb.PushResponse:
         origin = Origin(str(operator), _reason(request.reason), self._now())
         expected = request.expect_revision if request.HasField("expect_revision") else None
-        return await self._make_revision(lambda: self._propose(request.sources, prune=request.prune), origin, expected)
+        propose = partial(self._propose, request.sources, prune=request.prune)
+        return await self._make_revision(propose, origin, expected)
 
     async def _rollback(self, request: pb.RollbackRequest, operator: SpiffeId) -> pb.PushResponse:
         reason = _reason(request.reason) or f"rollback to revision {request.revision}"
         origin = Origin(str(operator), reason, self._now(), request.revision)
         expected = request.expect_revision if request.HasField("expect_revision") else None
-        return await self._make_revision(lambda: self._restore(request.revision), origin, expected)
+        return await self._make_revision(partial(self._restore, request.revision), origin, expected)
 
     async def _status(self, request: pb.StatusRequest, _operator: SpiffeId) -> pb.StatusResponse:
         desired, now, elapsed = self._discovery.desired, self._now(), asyncio.get_running_loop().time()
@@ -150,10 +159,14 @@ class PolicyAdmin:
         )
 
     async def _make_revision(
-        self, propose: Callable[[], tuple[int, Proposal]], origin: Origin, expected: int | None
+        self, propose: Callable[[int], Proposal], origin: Origin, expected: int | None
     ) -> pb.PushResponse:
+        def make(base: int) -> tuple[Resources, Proposal]:
+            proposal = propose(base)
+            return proposal.resources, proposal
+
         try:
-            number, proposal = await asyncio.to_thread(self._commit, propose, origin, expected)
+            number, proposal = await asyncio.to_thread(revise, self._store, make, origin, expected=expected)
         except SpecError as error:
             return pb.PushResponse(findings=_findings(error), revision=self._discovery.desired.revision)
         if proposal.changes:
@@ -164,28 +177,16 @@ class PolicyAdmin:
 
     # --- below: in a thread, on the store ---
 
-    def _propose(self, sources: Iterable[pb.SourceFile], *, prune: bool) -> tuple[int, Proposal]:
+    def _proposed(self, sources: Iterable[pb.SourceFile], *, prune: bool) -> tuple[int, Proposal]:
         base = self._store.newest()
+        return base, self._propose(sources, base, prune=prune)
+
+    def _propose(self, sources: Iterable[pb.SourceFile], base: int, *, prune: bool) -> Proposal:
         files = [Source(source.name[:500], source.text) for source in sources]
-        return base, catalog.propose(files, self._store.resources(base), prune=prune)
+        return catalog.propose(files, self._store.resources(base), prune=prune)
 
-    def _restore(self, revision: int) -> tuple[int, Proposal]:
-        base = self._store.newest()
-        return base, catalog.restore(self._store.resources(revision), self._store.resources(base))
-
-    def _commit(
-        self, propose: Callable[[], tuple[int, Proposal]], origin: Origin, expected: int | None
-    ) -> tuple[int, Proposal]:
-        for attempt in range(_ATTEMPTS):
-            base, proposal = propose()
-            if expected is not None and base != expected:
-                raise ConflictError(base)
-            try:
-                return self._store.commit(proposal.resources, origin, base=base).number, proposal
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+    def _restore(self, revision: int, base: int) -> Proposal:
+        return catalog.restore(self._store.resources(revision), self._store.resources(base))
 
     def _documents(self, revision: int) -> pb.ListResponse:
         number = revision or self._store.newest()

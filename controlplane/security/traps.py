@@ -8,12 +8,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from controlplane import catalog
 from controlplane.catalog import MANAGED_NAME
 from controlplane.security.probes import Probes
-from controlplane.store.store import ConflictError, Origin, PolicyStore, StoreError
+from controlplane.store.revising import revise
+from controlplane.store.store import Origin, PolicyStore, Resources, StoreError
 from policies import wire
 from policies.errors import SpecError
 from policies.honeypot.config import TrapPlacement
@@ -21,8 +23,6 @@ from policies.spec import Document, Kind
 
 logger = logging.getLogger(__name__)
 
-_ATTEMPTS: Final = 5
-"""How often a rotation is tried again after somebody else made a revision meanwhile."""
 _AGAIN_AFTER: Final = 60.0
 """Seconds until a placement that the store did not take is tried again."""
 
@@ -71,7 +71,7 @@ class TrapKeeper:
         """New traps everywhere, preferring what is probed. Raises StoreError or SpecError."""
         favoured = self.probes.favoured()
         origin = Origin(author, reason or "traps rotated", self._now())
-        revision, placement = await asyncio.to_thread(self._commit, favoured, origin)
+        revision, placement = await asyncio.to_thread(revise, self._store, partial(self._moved, favoured), origin)
         self.probes.rotated()
         extra = {"revision": revision, "generation": placement.generation, "author": author}
         logger.info("traps rotated", extra=extra)
@@ -86,25 +86,22 @@ class TrapKeeper:
 
     def _current(self) -> tuple[int, TrapPlacement]:
         base = self._store.newest()
-        key = (Kind.TRAPS, MANAGED_NAME)
-        resources = self._store.resources(base)
-        if key not in resources:
-            return base, TrapPlacement()
-        body = catalog.documents_of({key: resources[key]})[key].body
-        return base, body if isinstance(body, TrapPlacement) else TrapPlacement()
+        return base, _placement_in(self._store.resources(base))
 
-    def _commit(self, favoured: frozenset[int], origin: Origin) -> tuple[int, TrapPlacement]:
-        for attempt in range(_ATTEMPTS):
-            base, before = self._current()
-            placement = TrapPlacement(before.generation + 1, favoured or before.probed_primes)
-            document = Document(MANAGED_NAME, placement)
-            resources = {**self._store.resources(base), document.key: wire.resource(document)}
-            try:
-                return self._store.commit(resources, origin, base=base).number, placement
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+    def _moved(self, favoured: frozenset[int], base: int) -> tuple[Resources, TrapPlacement]:
+        resources = self._store.resources(base)
+        before = _placement_in(resources)
+        placement = TrapPlacement(before.generation + 1, favoured or before.probed_primes)
+        document = Document(MANAGED_NAME, placement)
+        return {**resources, document.key: wire.resource(document)}, placement
+
+
+def _placement_in(resources: Resources) -> TrapPlacement:
+    key = (Kind.TRAPS, MANAGED_NAME)
+    if key not in resources:
+        return TrapPlacement()
+    body = catalog.documents_of({key: resources[key]})[key].body
+    return body if isinstance(body, TrapPlacement) else TrapPlacement()
 
 
 def _listed(counts: dict[int, int], primes: frozenset[int]) -> str:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, insert
 from sqlalchemy.exc import OperationalError
 
+from controlplane.store.revising import ATTEMPTS, revise
 from controlplane.store.schema import HEAD, METADATA, REVISIONS
 from controlplane.store.store import (
     Action,
@@ -329,3 +330,48 @@ def test_url_that_cannot_be_used_is_told_without_its_password(url: str, complain
         PolicyStore.open(url)
 
     assert "hunter2" not in str(refused.value)
+
+
+# --- revise ---
+
+
+def beaten(store: PolicyStore, times: int) -> Callable[[int], tuple[Resources, int]]:
+    """Makes something of the newest revision while somebody else, `times` times, makes a revision first."""
+    bases: list[int] = []
+
+    def make(base: int) -> tuple[Resources, int]:
+        bases.append(base)
+        if len(bases) <= times:
+            store.commit({**store.resources(base), **resources(other=f"{len(bases)}")}, WHO, base=base)
+        return {**store.resources(base), **resources(ours="x")}, base
+
+    return make
+
+
+def test_revision_is_made_anew_upon_what_somebody_else_made_meanwhile(store: PolicyStore) -> None:
+    number, base = revise(store, beaten(store, 2), WHO)
+
+    assert (number, base) == (3, 2)
+    assert store.resources(3) == resources(other="2", ours="x")
+
+
+def test_who_is_beaten_again_and_again_is_told(store: PolicyStore) -> None:
+    with pytest.raises(ConflictError, match=f"newest revision is {ATTEMPTS}"):
+        revise(store, beaten(store, ATTEMPTS), WHO)
+
+    assert "ours" not in {name for _, name in store.resources(store.newest())}
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_expected_revision_is_never_gone_beyond(store: PolicyStore, times: int) -> None:
+    if times == 0:
+        store.commit(resources(other="0"), WHO, base=0)
+
+    with pytest.raises(ConflictError, match="newest revision is 1"):
+        revise(store, beaten(store, times), WHO, expected=0)
+
+
+def test_nothing_new_makes_no_revision(store: PolicyStore) -> None:
+    store.commit(resources(ours="x"), WHO, base=0)
+
+    assert revise(store, beaten(store, 0), WHO) == (1, 1)
