@@ -61,7 +61,7 @@ class Restorer:
     def feed(self, piece: str, *, last: bool) -> str:
         """What may be released after `piece`. `last`: nothing follows, everything is."""
         if self._held or last:
-            return self._in_doubt(piece, last=last)
+            return self._in_doubt(piece, last=last) if self._held or piece else ""
         # Nothing is held: text without tokens is most of an answer, and most tokens come as they were sent.
         if "[" in piece:
             released = self._with_one_token(piece)
@@ -88,11 +88,9 @@ class Restorer:
         self._pass_over(head)
         inserted = self._context.insert(value)
         if inserted is None:
-            inserted = piece[start:end]
-            self._pass_over(inserted)
-        else:
-            self._pass_over(_A_VALUE)
-        self._pass_over(rest)
+            self._pass_over(piece[start:])
+            return piece
+        self._pass_over(_A_VALUE + rest)
         return f"{head}{inserted}{rest}"
 
     def _in_doubt(self, piece: str, *, last: bool) -> str:

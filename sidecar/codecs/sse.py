@@ -53,6 +53,8 @@ class Splitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The units that are complete by now. Raises `EventTooLargeError`."""
         size = len(data)
+        if size and not self._started and not self._buffer:
+            self._started = data[0] != _BOM[0]
         if not self._started or self._buffer or self._after_cr or b"\r" in data:
             units, size = self._buffered(data)
         elif 0 < data.find(b"\n\n") == size - 2 and data[0] not in _COLON_OR_LF:

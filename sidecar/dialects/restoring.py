@@ -160,7 +160,7 @@ class RestoringStream:
         rest = self._splitter.close()
         if rest:
             self._unit(rest)
-        extras = self._flushed(self._lanes.open(), self._next_number())
+        extras = self._flushed(self._lanes.open())
         if extras and rest:
             self._released.append(b"\n\n")  # the last event came without its empty line
         self._released += extras
@@ -199,7 +199,7 @@ class RestoringStream:
             unit = without_credentials(unit)
             data = event_data(unit) or data
         if self._shape.is_end(data.value):
-            self._released += [*self._flushed(self._lanes.open(), self._next_number()), unit]
+            self._released += [*self._flushed(self._lanes.open()), unit]
             return
         texts = self._shape.read(_event(data), self._lanes)
         edits = self._edits(texts)
@@ -211,7 +211,6 @@ class RestoringStream:
         """The strings that change; what the lanes that end here still held goes out first."""
         edits: dict[Path, str | int] = {}
         last_piece: dict[Lane, int] = {}
-        number = self._next_number() if texts.number is None else texts.number
         if texts.ends or texts.ends_all or texts.ended:
             ending = [
                 lane
@@ -219,7 +218,7 @@ class RestoringStream:
                 if texts.ends_all or lane.channel.position in texts.ends or lane in texts.ended
             ]
             last_piece = {lane: at for at, (_, lane, _) in enumerate(texts.pieces) if lane in ending}
-            self._released += self._flushed((lane for lane in ending if lane not in last_piece), number)
+            self._released += self._flushed((lane for lane in ending if lane not in last_piece), texts.number)
         for at, (path, lane, text) in enumerate(texts.pieces):
             released = lane.release(text, last=last_piece.get(lane) == at)
             if released != text:
@@ -229,20 +228,22 @@ class RestoringStream:
             if released != text:
                 edits[path] = released
         if texts.number is not None:
-            self._number = number
+            self._number = texts.number
             if self._extras:
-                edits["sequence_number",] = number + self._extras
+                edits["sequence_number",] = texts.number + self._extras
         _shift(texts, self._lanes, edits)
         if self._cited is not None:
             _place(texts, self._cited, edits)
         return edits
 
-    def _flushed(self, lanes: Iterable[Lane], number: int) -> list[bytes]:
-        """Extra events with what the lanes still held, before the event that has this number, if events have one."""
+    def _flushed(self, lanes: Iterable[Lane], number: int | None = None) -> list[bytes]:
+        """Extra events with what the lanes still held, before the event that has this number: the next one, if it has
+        none."""
         events = []
         for lane in lanes:
             text = lane.release("", last=True)
             if text:
+                number = self._next_number() if number is None else number
                 events.append(self._shape.extra_event(lane, text, number + self._extras))
                 self._extras += 1
                 if self._number is not None:
