@@ -35,8 +35,9 @@ MAX_PAYLOAD: Final = (1 << 20) - 4
 """Bytes. The largest bucket is 1 MiB; statements are a few hundred bytes."""
 _SMALLEST_BUCKET: Final = 256
 _USUAL_BUCKET: Final = 1024
-_FRAMES: Final = tuple(struct.pack(">QI", _USUAL_BUCKET, length) for length in range(_USUAL_BUCKET - 3))
-"""Length of a payload in the usual bucket -> u64be(len(padded)) || u32be(length)."""
+_USUAL: Final = struct.Struct(f">{len(DOMAIN)}s{SALT_SIZE}sQI{_USUAL_BUCKET - 4}s")
+"""What is hashed for a payload in the usual bucket: domain, salt, length of the bucket, length of the payload, and the
+payload, which `struct` fills up with zeros."""
 _HEADER: Final = "airlock-opening@v1"
 _MAX_OPENING: Final = 2 << 20
 
@@ -57,17 +58,17 @@ def commit(salt: bytes, payload: bytes) -> bytes:
 def commit_each(salts: bytes, payloads: Sequence[bytes]) -> list[bytes]:
     """`commit` of every payload under its salt, the nth `SALT_SIZE` bytes of `salts`. Raises ValueError.
 
-    1.0 us each, of which 0.8 is SHA-256 over a bucket of 1 KiB.
+    1.1 us each, of which 0.8 is SHA-256 over a bucket of 1 KiB.
     """
     if len(salts) != SALT_SIZE * len(payloads):
         raise ValueError(f"{len(payloads)} payloads need as many salts of {SALT_SIZE} bytes")
-    sha256, frames = hashlib.sha256, _FRAMES
+    sha256, usual = hashlib.sha256, _USUAL.pack
     commitments, at = [], 0
     for payload in payloads:
         salt, at = salts[at : at + SALT_SIZE], at + SALT_SIZE
-        if _SMALLEST_BUCKET - 4 < len(payload) <= _USUAL_BUCKET - 4:
-            padded = payload.ljust(_USUAL_BUCKET - 4, b"\0")
-            commitments.append(sha256(DOMAIN + salt + frames[len(payload)] + padded).digest())
+        length = len(payload)
+        if _SMALLEST_BUCKET - 4 < length <= _USUAL_BUCKET - 4:
+            commitments.append(sha256(usual(DOMAIN, salt, _USUAL_BUCKET, length, payload)).digest())
         else:
             commitments.append(commit(salt, payload))
     return commitments
