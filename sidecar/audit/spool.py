@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.commitment import SALT_SIZE
 from ledger.leaf import PRODUCER_ID_SIZE
@@ -95,6 +95,14 @@ class Placement:
     tree_size: int
 
 
+class _Tail(NamedTuple):
+    """Where the next group goes. Spares each commit two reads, each of which gives the interpreter away and back."""
+
+    epoch: int
+    next_seq: int
+    next_opening: int
+
+
 class Spool:
     """One open spool. Used by one thread at a time."""
 
@@ -106,6 +114,8 @@ class Spool:
         self._lock = lock
         # SQLite's own choice begins again when the table is empty: an old acknowledgement would delete new leaves.
         self._next_id = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM batches").fetchone()[0]
+        self._tail: _Tail | None = None
+        """Where the last commit ended, once it surely took effect; None: to be read from disk."""
 
     def previous(self) -> Previous:
         """The latest epoch; (0, 0, True) in a new spool."""
@@ -144,16 +154,21 @@ class Spool:
 
         Committing the same group again is harmless: an error does not say whether the first time took effect.
         """
+        tail, self._tail = self._tail, None
+        batch = None
         with _errors("write"), _transaction(self._connection):
-            batch = self._add(group, now_us) if group is not None else None
+            if group is not None:
+                batch, tail = self._add(group, now_us, tail)
             if durable_through is not None:
                 self._connection.execute("DELETE FROM batches WHERE id <= ?", (durable_through,))
             for placement in placements:
                 self._place(placement)
+        self._tail = tail
         return batch
 
     def begin_again(self, start: Group, *, now_us: int) -> None:
         """Give everything that waits to the epoch of `start` (its EPOCH_START leaf), numbered on from there."""
+        self._tail = None
         with _errors("write"), _transaction(self._connection):
             previous = self.previous()
             waiting = self._connection.execute("SELECT id, epoch, first_seq, count FROM batches ORDER BY id").fetchall()
@@ -173,7 +188,7 @@ class Spool:
                     "UPDATE openings SET epoch = ?, first_seq = first_seq + ? WHERE epoch = ? AND first_seq >= ?",
                     (start.epoch, shift, epoch, from_seq),
                 )
-            self._add(start, now_us, batch_id=waiting[0][0] - 1 if waiting else None)
+            self._add(start, now_us, None, batch_id=waiting[0][0] - 1 if waiting else None)
             # An EPOCH_END that waited is the last leaf of the new epoch now.
             ended = bool(waiting) and previous.ended and waiting[-1][1] == previous.epoch
             self._connection.execute(
@@ -204,13 +219,15 @@ class Spool:
         self._connection.close()
         os.close(self._lock)
 
-    def _add(self, group: Group, now_us: int, batch_id: int | None = None) -> Batch:
-        known = self._connection.execute("SELECT next_seq FROM epochs WHERE epoch = ?", (group.epoch,)).fetchone()
-        expected = known[0] if known else 0
-        if expected == group.next_seq and (done := self._batch_at(group)) is not None:
-            return done
-        if expected != group.first_seq:
-            raise SpoolError(f"{self.path}: the next leaf should have seq {expected}, not {group.first_seq}")
+    def _add(self, group: Group, now_us: int, tail: _Tail | None, batch_id: int | None = None) -> tuple[Batch, _Tail]:
+        """Write the group behind `tail`; what it became, and the tail after it."""
+        if tail is None or tail.epoch != group.epoch:
+            known = self._connection.execute("SELECT next_seq FROM epochs WHERE epoch = ?", (group.epoch,)).fetchone()
+            tail = _Tail(group.epoch, known[0] if known else 0, self._next_opening())
+        if tail.next_seq == group.next_seq and (done := self._batch_at(group)) is not None:
+            return done, tail
+        if tail.next_seq != group.first_seq:
+            raise SpoolError(f"{self.path}: the next leaf should have seq {tail.next_seq}, not {group.first_seq}")
         if batch_id is None:
             batch_id, self._next_id = self._next_id, self._next_id + 1
         self._connection.execute(
@@ -221,14 +238,15 @@ class Spool:
         self._connection.execute(
             "INSERT INTO openings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(self._next_opening(), group.epoch, group.first_seq, group.leaves, openings.ended_us),
+                *(tail.next_opening, group.epoch, group.first_seq, group.leaves, openings.ended_us),
                 *(openings.first_exchange, openings.last_exchange, openings.salts, openings.kept),
             ),
         )
         self._connection.execute(
             "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (group.epoch, group.next_seq, group.ends_epoch)
         )
-        return Batch(batch_id, group.epoch, group.first_seq, group.leaves, now_us, group.packed)
+        batch = Batch(batch_id, group.epoch, group.first_seq, group.leaves, now_us, group.packed)
+        return batch, _Tail(group.epoch, group.next_seq, tail.next_opening + group.leaves)
 
     def _next_opening(self) -> int:
         """The id of the openings that follow."""
