@@ -8,22 +8,24 @@ not the failed one took effect.
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from observability import names
 from observability.metrics import Registry
 from policies.model import UnixNanos
-from sidecar.audit.leaves import TIME_BUCKET_MS, Group, LeafWriter, Previous
+from sidecar.audit.leaves import AT_ONCE, TIME_BUCKET_MS, Group, LeafWriter, Previous, Sealed, Sealer
 from sidecar.audit.spool import Batch, Placement, Spool
 from sidecar.audit.statements import Item
 
-Queue = deque[Item]
+Queue = deque[Item | Sealed]
+"""What is on its way to disk. The right end belongs to the data path, the left one to the flusher."""
 
 MAX_GROUP: Final = 1024
 """Leaves in one commit."""
 _YIELD: Final = 0.000_05
-"""Seconds that the data path may have the interpreter, between two parts of a group."""
+"""Seconds that the data path may have the interpreter, between two parts that are sealed here."""
 _READ_AT_ONCE: Final = 64
 """Batches read from disk when the shipper catches up."""
 _ROOM_AGAIN: Final = 0.9
@@ -81,6 +83,10 @@ class Flusher:
         """Leaves on disk that are not durable elsewhere."""
         self.ended = False
         """Whether EPOCH_END is on disk: nothing more will come."""
+        self.taken = 0
+        """How many entries and gaps left the queue for good."""
+        self.sealer = Sealer(spool.producer_id, entropy=entropy, time_bucket_ms=limits.time_bucket_ms)
+        """For the data path."""
         self._spool = spool
         self._outlet = outlet
         self._limits = limits
@@ -127,7 +133,7 @@ class Flusher:
         while queue:
             self._prepare(queue)
             self._commit()
-            if len(queue) < MAX_GROUP and not finishing:
+            if len(queue) * AT_ONCE < MAX_GROUP and not finishing:
                 break
         if finishing and not self.ended:
             self._prepared = self._writer.end(self._now())
@@ -164,13 +170,27 @@ class Flusher:
     # --- to disk ---
 
     def _prepare(self, queue: Queue) -> None:
-        """Make leaves of up to `MAX_GROUP` entries. What cannot be made leaves of goes back to where it was."""
-        items = [queue.popleft() for _ in range(min(len(queue), MAX_GROUP))]
+        """Make up to `MAX_GROUP` leaves. What cannot be made leaves of goes back to where it was."""
+        items: list[Item | Sealed] = []
+        count = 0
+        # The data path may take the last entries away, to seal them, between two lines of this thread.
+        with suppress(IndexError):
+            while count < MAX_GROUP:
+                item = queue.popleft()
+                leaves = item.leaves if isinstance(item, Sealed) else 1
+                if count + leaves > MAX_GROUP:
+                    queue.appendleft(item)
+                    break
+                items.append(item)
+                count += leaves
+        if not items:
+            return
         try:
             self._prepared = self._writer.group(items, _breathe)
         except BaseException:
             queue.extendleft(reversed(items))
             raise
+        self.taken += count
 
     def _commit(self) -> None:
         """Put on disk what is prepared, together with what was acknowledged."""

@@ -1,8 +1,8 @@
 """What a leaf commits to, made from the entry of an exchange: written for the commitment, kept small, made again.
 
 A batch of openings is kept as its salts and, in MessagePack, the entries themselves: 140 bytes an exchange instead of
-the 320 of its statement, and one call for the whole batch. The statement is a function of the entry, so that an opening
-that is asked for is made again, byte for byte.
+the 320 of its statement, and one call for many. The statement is a function of the entry, so that an opening that is
+asked for is made again, byte for byte.
 
 The order of `AuditEntry` is therefore a format on disk: `sidecar.audit.spool.SCHEMA_VERSION` changes with it.
 """
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ledger.commitment import ExchangeStatement, GapStatement, encode_statement
+from ledger.commitment import GapStatement, encode_statement
 from policies.model import UnixNanos
 from sidecar.audit.errors import SpoolError
 from sidecar.ports import AuditEntry
@@ -36,29 +36,35 @@ Kept = tuple[str, str, str, int, int, int, int, int, int, bytes, bytes, dict[str
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(list[Kept])
+_ARRAY_16: Final = 0xDC
+_STATEMENTS: Final = msgspec.json.Encoder(order="deterministic")
+
+
+class _Exchange(msgspec.Struct, gc=False):
+    """`ledger.commitment.ExchangeStatement` with its fields in the order of canonical JSON: written without sorting
+    them, in two thirds of the time of any formatted string."""
+
+    ended_us: int
+    exchange: str
+    findings: Mapping[str, int]
+    request_sha256: str
+    response_sha256: str
+    route: str
+    started_us: int
+    type: str = "exchange"
 
 
 def payloads_of(items: Sequence[Item]) -> list[bytes]:
     """What the leaf of each commits to, the canonical JSON of its statement. Raises ValueError for what is no text."""
+    encode = _STATEMENTS.encode
     payloads: list[bytes] = []
-    routes: dict[str, str] = {}
     for item in items:
         if isinstance(item, Gap):
             payloads.append(_payload_of_gap(item))
             continue
         exchange, _, route, _, _, _, _, started, ended, request, response, findings = item
-        if findings or not exchange.isalnum():
-            payloads.append(_payload(exchange, route, started, ended, request, response, findings))
-            continue
-        quoted = routes.get(route)
-        if quoted is None:
-            quoted = routes[route] = msgspec.json.encode(route).decode()
-        # `_payload` in a third of its time; most exchanges have no findings.
-        text = (
-            f'{{"ended_us":{ended // 1000},"exchange":"{exchange}","findings":{{}},"request_sha256":"{request.hex()}",'
-            f'"response_sha256":"{response.hex()}","route":{quoted},"started_us":{started // 1000},"type":"exchange"}}'
-        )
-        payloads.append(text.encode())
+        statement = _Exchange(ended // 1000, exchange, findings, request.hex(), response.hex(), route, started // 1000)
+        payloads.append(encode(statement))
     return payloads
 
 
@@ -67,6 +73,18 @@ def keep(items: Sequence[Item]) -> bytes:
     if Gap in map(type, items):
         return keep_payloads([_payload_of_gap(item) if isinstance(item, Gap) else item for item in items])
     return _ENCODER.encode(items)
+
+
+def join_kept(parts: Sequence[bytes]) -> bytes:
+    """What `keep` returns for all items, from what it returned for up to 65,535 of them in parts, one after another."""
+    count, bodies = 0, []
+    for part in parts:
+        # MessagePack: an array of up to 15 begins with a byte 0x90 | its length, a longer one with 0xdc and a u16.
+        short = part[0] != _ARRAY_16
+        count += part[0] & 0x0F if short else int.from_bytes(part[1:3], "big")
+        bodies.append(part[1:] if short else part[3:])
+    header = bytes([0x90 | count]) if count <= 0x0F else bytes([_ARRAY_16]) + count.to_bytes(2, "big")
+    return header + b"".join(bodies)
 
 
 def keep_payloads(kept: Sequence[object]) -> bytes:
@@ -89,8 +107,8 @@ def payload_of_kept(kept: Kept) -> bytes:
         raise ValueError("the opening was erased")
     if isinstance(kept, bytes):
         return kept
-    exchange, _, route, _, _, _, _, started, ended, request, response, findings = kept
-    return _payload(exchange, route, started, ended, request, response, findings)
+    (payload,) = payloads_of([AuditEntry._make(kept)])
+    return payload
 
 
 def exchange_of_kept(kept: Kept) -> str:
@@ -101,14 +119,6 @@ def exchange_of_kept(kept: Kept) -> str:
 def ended_us_of_kept(kept: Kept) -> int:
     """When the exchange of a leaf ended; 0 when it is about none, or erased."""
     return kept[8] // 1000 if isinstance(kept, tuple) else 0
-
-
-def _payload(
-    exchange: str, route: str, started: int, ended: int, request: bytes, response: bytes, findings: Mapping[str, int]
-) -> bytes:
-    return encode_statement(
-        ExchangeStatement(ended // 1000, exchange, findings, request.hex(), response.hex(), route, started // 1000)
-    )
 
 
 def _payload_of_gap(gap: Gap) -> bytes:

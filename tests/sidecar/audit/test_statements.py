@@ -14,6 +14,7 @@ from sidecar.audit.statements import (
     Item,
     ended_us_of_kept,
     exchange_of_kept,
+    join_kept,
     keep,
     keep_payloads,
     payload_of_kept,
@@ -93,3 +94,14 @@ def test_the_bytes_on_disk_never_change() -> None:
         "919cba30314a4430303030303030303030303030303030303030303030ab6f70656e61692e63686174a66f70656e616900ccc807"
         "00cf18e997c544a70000cf18e997c5538db280c420" + "71" * 32 + "c420" + "61" * 32 + "81a675735f73736e01"
     )
+
+
+@given(st.lists(st.lists(entries | gaps, min_size=1, max_size=20), min_size=1, max_size=4))
+def test_parts_joined_are_what_is_kept_of_all(parts: list[list[Item]]) -> None:
+    assert join_kept([keep(part) for part in parts]) == keep([item for part in parts for item in part])
+
+
+def test_many_parts_are_joined_too() -> None:
+    parts = [[audit_entry(n)] * 16 for n in range(64)]
+
+    assert read_kept(join_kept([keep(part) for part in parts])) == read_kept(keep([e for part in parts for e in part]))
