@@ -161,6 +161,21 @@ HOSTILE = (
         "SW1A 1AA ",
         "40.7127, -74.0059 ",
     ),
+    *(
+        "1/1/20 ",
+        "May 1-May 2",
+        "01.01.20\n",
+        "12 12 2012 ",
+        "geb. 01.01.90 ",
+        "né le 1 mai 1990 ",
+        "13:14:15:16:17:",
+        "aa:bb:cc:dd:ee:ff ",
+        "001 212 555 0142 ",
+        "insurance policy ",
+        "id,name\n1,2\n",
+        "mrn, and the ",
+        "((1",
+    ),
 )
 ADVERSARIAL |= {repr(unit)[1:-1]: lambda n, unit=unit: unit * (n // len(unit) + 1) for unit in HOSTILE}  # type: ignore[misc]
 PRESIDIO = """

@@ -83,11 +83,10 @@ _SEVEN_TO_FIFTEEN: Final = digit_count(7, 15)  # E.164
 
 
 def _nanp(text: str, end: int, found: list[Candidate]) -> None:
-    # It begins with a digit, or with what stands right before one.
+    # It begins with a digit, or with the character right before one.
     digit = _ANY_DIGIT.search(text, end - 19 if end > 19 else 0, end)
     start = digit.start() if digit else end
-    while start > 0 and text[start - 1] in "(+":
-        start -= 1
+    start -= start > 0 and text[start - 1] in "(+"
     match = _NANP.search(text, start, end + 24)
     while match is not None and match.end() < end:
         match = _NANP.search(text, match.end(), end + 24)

@@ -30,21 +30,28 @@ _NUMERIC: Final = re.compile(
     re.ASCII,
 )
 
+_GOES_ON: Final = frozenset(".-/")
+_DATE_CHARACTERS: Final = digits + "./-"
+
 
 def _numeric(text: str, end: int, found: list[Candidate]) -> None:
-    if text[end : end + 1] in {".", "-", "/"} and text[end + 1 : end + 2].isdigit():
-        return  # it goes on: an address, a version
-    match = from_digit(_NUMERIC, text, end, 12, 40)
-    if match is None:
-        return
+    if text[end : end + 1] in _GOES_ON and text[end + 1 : end + 2].isdigit():
+        return  # an address, a version
+    floor = end - 12 if end > 12 else 0
+    match = _NUMERIC.match(text, floor + len(text[floor:end].rstrip(_DATE_CHARACTERS)), end + 40)
+    if match is None or match.end() < end:
+        match = from_digit(_NUMERIC, text, end, 12, 40)
+        if match is None:
+            return
     year, separator, month, day, first, separator2, second, year2 = match.groups()
     if year is None:
-        one, other = int(first), int(second)
-        separator, month, day = separator2, min(one, other), max(one, other)
+        separator, month, day = separator2, int(first), int(second)
         if len(year2) == 2 and (separator == " " or (separator == "." and len(second) == 1)):
             return  # 1 2 30 is a list, 1.2.30 a version
-        if separator == "." and (other > 12 or is_version(text, match.start())):
+        if separator == "." and (day > 12 or is_version(text, match.start())):
             return  # with points, the day comes first
+        if day < month:
+            month, day = day, month
     else:
         month, day = int(month), int(day)
     if 1 <= month <= 12 and 1 <= day <= 31:
@@ -95,16 +102,17 @@ _EVERYDAY: Final = frozenset(
 """Months that are everyday words or parts of them: triggered, and believed, only with a number beside them."""
 
 _YEAR: Final = r"(?:(?:18|19|20|21)\d{2}|['’]\d{2})(?!\d|[-/]\d)"
-_DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th|º|°|ª|er|\.º|\.)?(?!\w)"
+_DAY: Final = r"(?:[12]\d|3[01]|0?[1-9])(?i:st|nd|rd|th|º|°|ª|er|\.º|\.)?(?!\w)"
 _DAYS: Final = rf"{_DAY}(?:[ \n]?[-–][ \n]?{_DAY})?"
-_OF: Final = r"(?:[ \n.,-]{0,3}(?:of the year|of the|of|de l'année|del año|de|del|di|do|den)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
-_DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,]){_DAYS}{_OF}\Z", re.IGNORECASE)
+_OF: Final = (
+    r"(?:[ \n.,-]{0,3}(?i:of the year|of the|of|de l'année|del año|de|del|di|do|den)[ \n]{1,2}|[ \n.,/-]{1,3}|)"
+)
+_DAY_BEFORE: Final = re.compile(rf"(?<![\w./:$€£])(?<!\d[-,]){_DAYS}{_OF}\Z")
 _YEAR_BEHIND: Final = re.compile(
-    rf"\.?(?:{_OF},?[ \n]?{_YEAR}(?: ?(?:г\.|года|р\.))?{_TIME}|[ -]\d{{2}}(?![\w:.%]))", re.IGNORECASE
+    rf"\.?(?:{_OF},?[ \n]?{_YEAR}(?: ?(?i:г\.|года|р\.))?(?i:{_TIME})|[ -]\d{{2}}(?![\w:.%]))"
 )
 _DAY_BEHIND: Final = re.compile(
-    rf"\.?(?:[ \n.,-]{{1,3}}(?:the )?{_DAYS}(?![:%]|[.,]\d)(?:{_OF},?[ \n]?{_YEAR}{_TIME})?|{_OF},?[ \n]?{_YEAR})(?!\w)",
-    re.IGNORECASE,
+    rf"\.?(?:[ \n.,-]{{1,3}}(?i:the )?{_DAYS}(?![:%]|[.,]\d)(?:{_OF},?[ \n]?{_YEAR}(?i:{_TIME}))?|{_OF},?[ \n]?{_YEAR})(?!\w)"
 )
 
 
@@ -157,7 +165,7 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
     everyday = word in _EVERYDAY
     if everyday and not _TELLING.search(text, max(0, start - 9), word_end + 16):
         return
-    first = _day_before(text, start) if _HAS_DIGIT.search(text, max(0, start - 9), start) else start
+    first = _day_before(text, start)
     behind = (_YEAR_BEHIND if first < start else _DAY_BEHIND).match(text, word_end)
     if first == start and behind is None:
         return
@@ -169,16 +177,19 @@ def _named(text: str, end: int, found: list[Candidate]) -> None:
 
 def _day_before(text: str, end: int) -> int:
     """Where the day begins that ends at `end`, with an article before it; `end` if there is none."""
-    head = text[max(0, end - 8) : end].rstrip(" \n.,/-")
+    floor = end - 8 if end > 8 else 0
+    head = text[floor:end].rstrip(" \n.,/-")
     before = head.rstrip(digits)
     run = len(head) - len(before)
     if run > 2:
         return end
     if run and before[-1:] in _DAY_FOLLOWS and before[-2:-1] not in {"-", "–"}:
-        # Behind a word and nothing else: no article, no span of days.
-        start = end - min(end, 8) + len(before)
-        if _DAY_BEFORE.match(text, start, end) and text[start - 4 : start].lower() != "the ":
+        # Behind a word and nothing else: no article, no span of days. What `_DAY_BEFORE` asks, without asking it.
+        start = floor + len(before)
+        if end - start - run < 4 and 0 < int(head[-run:]) < 32 and text[start - 4 : start].lower() != "the ":
             return start
+    if not _HAS_DIGIT.search(text, end - 9 if end > 9 else 0, end):
+        return end
     digit = _HAS_DIGIT.search(text, max(0, end - 20), end)
     while digit is not None:
         start = digit.start()
@@ -189,7 +200,7 @@ def _day_before(text: str, end: int) -> int:
     return end
 
 
-_DAY_FOLLOWS: Final = frozenset(" ;:(\"'")
+_DAY_FOLLOWS: Final = frozenset(" \n;(\"'")
 _AROUND: Final = frozenset(" \n\t\"'(,;-") | {""}
 """Before an article."""
 _CJK: Final = re.compile(
@@ -372,7 +383,7 @@ RECOGNIZERS: Final[tuple[Recognizer, ...]] = (
             *(f"{era} ?(?:[0-9]|元)" for era in ("令和", "平成", "昭和", "民国", "民國")),
         ),
     ),
-    Recognizer("date-cued", _cued, (r"\b\d{1,2}/\d{1,2}(?:[^0-9A-Za-z/.-]|[.][^0-9])",), near=True),
+    Recognizer("date-cued", _cued, (r"[^0-9A-Za-z_./-]\d{1,2}/\d{1,2}(?:[^0-9A-Za-z/.-]|[.][^0-9])",), near=True),
     Recognizer("birth", _birth, words=BIRTH_WORDS, near=True),
     Recognizer("date-field", _dated, words=DATE_WORDS, near=True),
     Recognizer(

@@ -1,6 +1,7 @@
 """Pictures of faces and bodies by their file names, embedded images, and ids of biometric templates."""
 
 import re
+from string import ascii_letters
 from typing import Final
 
 from policies.airlock.labels import Label
@@ -39,7 +40,9 @@ _TEMPLATE: Final = re.compile(
 
 
 def _template(text: str, end: int, found: list[Candidate]) -> None:
-    match = touching(_TEMPLATE, text, end, 12, 80)
+    # The trigger ends behind the kind and its mark.
+    kind = text[end - 7 if end > 7 else 0 : end - 1]
+    match = _TEMPLATE.match(text, end - 1 - len(kind) + len(kind.rstrip(ascii_letters)))
     if match:
         found.append((*match.span(), Rank.SHAPE, Label.BIOMETRIC))
 

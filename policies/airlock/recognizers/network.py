@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv6Address
+from string import hexdigits
 from typing import Final
 
 from policies.airlock.labels import Label
@@ -88,7 +89,12 @@ _V6: Final = re.compile(
 _HEX_LETTERS_ONLY: Final = re.compile(r"[A-Fa-f:]+")
 
 
+_OF_V6: Final = hexdigits + ":"
+
+
 def _v6(text: str, end: int, found: list[Candidate]) -> None:
+    if end > 41 and not text[end - 41 : end].strip(_OF_V6):
+        return  # too long for an address
     match = touching(_V6, text, end, end - word_start(text, end, 41), 48)
     if match is None:
         return

@@ -110,7 +110,7 @@ def word_start(text: str, end: int, reach: int) -> int:
 
 def digit_count(fewest: int, most: int = 64) -> re.Pattern[str]:
     """An expression whose `fullmatch` asks for that many digits, with anything between them; cheaper than counting."""
-    return re.compile(rf"(?:\D*\d){{{fewest},{most}}}\D*")
+    return re.compile(rf"(?:\D*+\d){{{fewest},{most}}}+\D*+")
 
 
 _VERSION_WORDS: Final = (

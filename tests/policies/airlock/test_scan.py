@@ -509,3 +509,24 @@ def test_longer_of_two_keywords_that_end_together_heads_its_column(labelled: Lab
     table = "insurance policy,remark\nPX-700123,none\nPX-700124,none\n"
 
     assert labelled(table) == [("HEALTH_PLAN_ID", "PX-700123"), ("HEALTH_PLAN_ID", "PX-700124")]
+
+
+@pytest.mark.parametrize(
+    ("text", "dates"),
+    [
+        ("8-Nov-2013\n9-Nov-2013\n", ["8-Nov-2013", "9-Nov-2013"]),
+        ("seen\n32 March 2024", ["March 2024"]),
+        ("between 5 -\n8 March 2024", ["5 -\n8 March 2024"]),
+        ("on the 3 March 2024", ["the 3 March 2024"]),
+        ("at:3 March 2024", ["March 2024"]),
+        ("on 3 OF MARCH 2024 AT 10:30 am", ["3 OF MARCH 2024 AT 10:30 am"]),
+    ],
+)
+def test_day_before_a_month_is_part_of_the_date(labelled: Labelled, text: str, dates: list[str]) -> None:
+    assert labelled(text) == [("DATE", date) for date in dates]
+
+
+def test_address_behind_a_long_run_of_hexadecimal_is_found(labelled: Labelled) -> None:
+    run = "ab:cd:" * 20
+
+    assert labelled(f"{run} 2001:db8::17 and {run}2001:db8::17") == [("IP_ADDRESS", "2001:db8::17")]
