@@ -1,5 +1,5 @@
-"""A TCP relay that does what bad networks and attackers do. It stands in for `tc netem`, which needs a kernel module;
-packet loss as such cannot be made above TCP: what a connection sees of it is delay, and that can."""
+"""A TCP relay that does what bad networks and attackers do. Packet loss as such cannot be made above TCP: what a
+connection sees of it here is delay; `lossy_link.py` makes it below."""
 
 import asyncio
 from collections.abc import AsyncIterator
