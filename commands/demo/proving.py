@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from commands.demo.errors import UnprovenError
 from commands.demo.scene import Proof
+from commands.up.child import ended
 from commands.up.directory import Directory
 from commands.up.programs import AEGIS
 
@@ -33,9 +34,9 @@ async def prove(directory: Directory, exchange: str, proof: Path) -> Proof:
         async with asyncio.timeout(_WITHIN):
             while not (made := await _run(prove_command(directory, exchange, proof)))["ok"]:  # noqa: ASYNC110 a file grows
                 await asyncio.sleep(_EVERY)
+        facts = await _run(verify_command(directory, proof))
     except TimeoutError:
-        raise UnprovenError(f"exchange {exchange} is not in the log after {_WITHIN:g} s") from None
-    facts = await _run(verify_command(directory, proof))
+        raise UnprovenError(f"exchange {exchange} is not in the log, or not verified, after {_WITHIN:g} s") from None
     if not facts["ok"]:
         raise UnprovenError(f"{proof}: {facts['problem']}")
     return Proof(
@@ -52,15 +53,7 @@ async def prove(directory: Directory, exchange: str, proof: Path) -> Proof:
 
 
 async def _run(command: tuple[str, ...]) -> Any:
-    process = await asyncio.create_subprocess_exec(
-        *AEGIS,
-        *command,
-        "--json",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    if process.returncode not in {0, 1}:
+    status, out, err = await ended((*AEGIS, *command, "--json"), _WITHIN)
+    if status not in {0, 1}:
         raise UnprovenError(f"aegis {' '.join(command)}: {err.decode('utf-8', 'replace').strip()}")
     return json.loads(out)

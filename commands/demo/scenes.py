@@ -3,7 +3,9 @@
 import asyncio
 import http.client
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,17 +61,19 @@ async def play(number: int, script: Script, sidecar: str, model_port: int, direc
 
 def canaries(directory: Directory) -> list[str]:
     """Where an identifier of the demo stands that must not: any file but none but its own programs write here."""
-    return [
-        f"{value} stands in {path}"
-        for path in _files(directory.root)
-        for script in SCRIPTS
-        for value in script.identifiers
-        if value.encode() in path.read_bytes()
-    ]
+    places = (Path(place, name) for place, _, names in os.walk(directory.root) for name in sorted(names))
+    return leaks(path for path in places if path.is_file())
 
 
-def _files(root: Path) -> list[Path]:
-    return [path for path in sorted(root.rglob("*")) if path.is_file()]
+def leaks(files: Iterable[Path]) -> list[str]:
+    """Identifiers of the demo in these files. The programs run on, so that a file may be gone when its turn comes."""
+    found: list[str] = []
+    for path in files:
+        with suppress(FileNotFoundError):
+            content = path.read_bytes()
+            identifiers = (value for script in SCRIPTS for value in script.identifiers)
+            found += [f"{value} stands in {path}" for value in identifiers if value.encode() in content]
+    return found
 
 
 def _last_body(port: int, path: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from commands.typed import host_and_port
 from transport.decisions import TunnelMode
 from transport.ech.config import EchConfig, EchConfigError, choose_config, parse_config_list
 from transport.ech.pem import parse_pem
@@ -33,8 +34,8 @@ from transport.tunnel.dialling import Dialling, Plan
 from transport.tunnel.errors import HandshakeError, RejectedError
 
 MAX_FILE: Final = 1 << 20
-_ADMISSION: Final = 0.5
-"""Seconds for the server to turn us away once it knows who we are."""
+MAX_NAME: Final = 253
+"""Characters of a host name."""
 Stood = TypeVar("Stood")
 
 
@@ -75,17 +76,22 @@ class Target:
         timeout: float,
     ) -> "Target":
         """From what was typed. Raises ProbeError."""
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 1 <= int(port) <= 65_535:
-            raise ProbeError(f"expected HOST:PORT, got {address[:100]!r}")
+        try:
+            at = host_and_port(address)
+        except ValueError as error:
+            raise ProbeError(str(error)) from None
+        if not service.isascii() or not 1 <= len(service) <= MAX_NAME:
+            raise ProbeError(
+                f"--service: expected 1 to {MAX_NAME} ASCII characters; other names have an A-label (xn--)"
+            )
         if (noise_key is None) != (peer_static is None):
             raise ProbeError("--noise-key and --peer-static belong together")
         config = _ech_config(ech) if ech is not None else None
         if noise_key is not None and config is None and public_name is None:
             raise ProbeError("a tunnel needs --ech, or --public-name to go without")
         return cls(
-            host.strip("[]"),
-            int(port),
+            at.host,
+            at.port,
             service,
             _trust(ca),
             timeout,
@@ -175,6 +181,8 @@ def _shaken(target: Target, connected: socket.socket) -> Probed:
         result = replace(failed, detail=f"{type(error).__name__}: {error}")
     except OSError as error:
         result = replace(failed, detail=f"the connection ended: {error.strerror or error}")
+    except ValueError as error:  # keys of the right length that are none: the peer's static, or ECH's of a server
+        result = replace(failed, detail=f"nothing can be sent: {error}")
     return replace(result, handshake=time.perf_counter() - began)
 
 
@@ -232,14 +240,15 @@ def _drive(connected: socket.socket, connection: Channel, advance: Callable[[], 
 
 
 def _require_admission(connected: socket.socket, connection: Channel) -> None:
-    """Raise if the server ends the tunnel right after message 3: only then it knows who we are."""
-    connected.settimeout(_ADMISSION)
-    with suppress(TimeoutError):
+    """Return once the server has said something under the new keys, as it does at once to whom it admits.
+
+    It knows who we are only after message 3: whom it does not admit gets an alert. Raises TlsError, or OSError.
+    """
+    while connection.next_event() is None:
         count = connected.recv_into(connection.get_buffer())
         if count == 0:
             raise ConnectionResetError(0, "the server did not admit us")
         connection.buffer_updated(count)
-        connection.next_event()
 
 
 def _described(done: HandshakeComplete) -> Probed:

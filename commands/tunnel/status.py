@@ -4,6 +4,8 @@ import http.client
 import json
 from typing import Any, Final
 
+from commands.typed import host_and_port
+
 MAX_PAGE: Final = 4 * 1024 * 1024
 _TIMEOUT: Final = 5.0
 
@@ -14,18 +16,25 @@ class StatusError(Exception):
 
 def fetch(address: str) -> dict[str, Any]:
     """The page `/tunnels`. Raises StatusError."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise StatusError(f"expected HOST:PORT, got {address[:100]!r}")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_TIMEOUT)
+    try:
+        at = host_and_port(address)
+    except ValueError as error:
+        raise StatusError(str(error)) from None
+    connection = http.client.HTTPConnection(at.host, at.port, timeout=_TIMEOUT)
     try:
         connection.request("GET", "/tunnels")
         response = connection.getresponse()
-        page: dict[str, Any] = json.loads(response.read(MAX_PAGE))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        body = response.read(MAX_PAGE)
+    except (OSError, http.client.HTTPException) as error:
         raise StatusError(f"no sidecar answers at {address} ({type(error).__name__}); is it running?") from None
     finally:
         connection.close()
     if response.status != 200:
         raise StatusError(f"the sidecar at {address} has no page /tunnels (status {response.status})")
+    try:
+        page = json.loads(body)
+    except ValueError:
+        page = None
+    if not isinstance(page, dict):
+        raise StatusError(f"what answers at {address} is no sidecar; is this its admin port?")
     return page

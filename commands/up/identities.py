@@ -7,6 +7,7 @@ from typing import Final
 
 from commands.up.directory import Directory
 from controlplane.identity.ca import LOOPBACK, LocalAuthority
+from controlplane.identity.spiffe import IdentityError
 
 TRUST_DOMAIN: Final = "aegis.local"
 _SERVERS: Final = ("controlplane", "ledger")
@@ -24,8 +25,14 @@ def enroll_all(directory: Directory, now: datetime) -> None:
         authority.enroll(directory.identity(name), f"{name}/local", now=now)
 
 
-async def keep_enrolled(directory: Directory, clock: Callable[[], datetime]) -> None:
-    """Renew what is due, until cancelled. The programs take renewed files up by themselves."""
+async def keep_enrolled(directory: Directory, clock: Callable[[], datetime], say: Callable[[str], None]) -> None:
+    """Renew what is due, until cancelled. The programs take renewed files up by themselves.
+
+    What cannot be renewed now, on a full disk for one, is told and tried again: there are hours left.
+    """
     while True:
         await asyncio.sleep(_LOOK_EVERY)
-        await asyncio.to_thread(enroll_all, directory, clock())
+        try:
+            await asyncio.to_thread(enroll_all, directory, clock())
+        except (IdentityError, OSError) as error:
+            say(f"certificates cannot be renewed now: {error}")

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
+from commands.up.child import ended
 from commands.up.config import LOOPBACK, UpConfig
 from commands.up.directory import Directory
 from commands.up.documents import default_policies
@@ -37,7 +38,7 @@ async def product(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(tree.run())
-            renewing = group.create_task(keep_enrolled(directory, clock))
+            renewing = group.create_task(keep_enrolled(directory, clock, say))
             try:
                 say("control plane, ledger node, sidecar")
                 await wait_until_open(config.grpc_port, within=_READY_WITHIN)
@@ -64,19 +65,7 @@ async def _push(config: UpConfig, directory: Directory, say: Say) -> None:
     say(f"policies: {', '.join(map(str, files))}")
     address = f"{LOOPBACK}:{config.grpc_port}"
     command = (*AEGIS, "policy", "push", *map(str, files), "--prune", "--reason", "aegis up")
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *("--server", address, "--identity", str(directory.identity("operator"))),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(_PUSH_WITHIN):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise PushRefusedError(output.decode("utf-8", "replace").strip())
+    connection = ("--server", address, "--identity", str(directory.identity("operator")))
+    push = await ended((*command, *connection), _PUSH_WITHIN)
+    if push.status != 0:
+        raise PushRefusedError((push.output + push.errors).decode("utf-8", "replace").strip())

@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import socket
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 
 from commands.up.config import LOOPBACK
@@ -14,29 +14,35 @@ _MAX_ANSWER: Final = 64 * 1024
 
 
 async def wait_until_ready(port: int, *, within: float, every: float = 0.05) -> None:
-    """Return when /healthz/ready answers 200. Raises NotReadyError after `within` seconds."""
+    """Return when /healthz/ready answers 200. Raises NotReadyError after `within` seconds, and one look at least."""
     blockers = f"nothing answers on port {port}"
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            while True:
-                status, body = await asyncio.to_thread(_ready, port)
-                if status == 200:
-                    return
-                if status:
-                    blockers = body.strip() or f"status {status}"
-                await asyncio.sleep(every)
-    raise NotReadyError(f"the sidecar is not ready after {within:g} s: {blockers}")
+
+    def is_ready() -> bool:
+        nonlocal blockers
+        status, body = _ready(port)
+        if status:
+            blockers = body.strip() or f"status {status}"
+        return status == 200
+
+    if not await _holds(is_ready, within, every):
+        raise NotReadyError(f"the sidecar is not ready after {within:g} s: {blockers}")
 
 
 async def wait_until_open(port: int, *, within: float, every: float = 0.02) -> None:
-    """Return when something listens on the port. Raises NotReadyError after `within` seconds."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            while True:
-                if await asyncio.to_thread(_open, port):
-                    return
-                await asyncio.sleep(every)
-    raise NotReadyError(f"nothing answers on port {port} after {within:g} s")
+    """Return when something listens on the port. Raises NotReadyError after `within` seconds, and one look at least."""
+    if not await _holds(lambda: _open(port), within, every):
+        raise NotReadyError(f"nothing answers on port {port} after {within:g} s")
+
+
+async def _holds(look: Callable[[], bool], within: float, every: float) -> bool:
+    """Whether it does, in time. Each look blocks, for _ANSWER_WITHIN at most, in a thread."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + within
+    while not await asyncio.to_thread(look):
+        if clock() >= until:
+            return False
+        await asyncio.sleep(every)
+    return True
 
 
 def _open(port: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from commands.demo.scene import Proof, Scene
+from commands.demo.scenes import leaks
 from commands.demo.view import scene_panel
 from commands.screen import print_listing
 
@@ -61,6 +62,13 @@ def shown(scene: Scene) -> str:
     out = io.StringIO()
     Console(file=out, width=100, highlight=False).print(scene_panel(1, scene))
     return out.getvalue()
+
+
+def test_an_identifier_in_a_file_is_named_and_a_file_that_is_gone_holds_none(tmp_path: Path) -> None:
+    """The node removes what it has settled while the demo looks."""
+    (tmp_path / "log").write_text("born 03/14/1961")
+
+    assert leaks([tmp_path / "gone", tmp_path / "log"]) == [f"03/14/1961 stands in {tmp_path / 'log'}"]
 
 
 def test_a_scene_fits_100_columns_and_needs_no_colour() -> None:

@@ -21,7 +21,7 @@ def shell(name: str, script: str, stop_timeout: float = 5.0) -> Program:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

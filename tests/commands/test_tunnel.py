@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.controlplane.tunnels.test_distribution import DOCUMENTS, Sidecar, eve
 from tests.fakes.mesh import ALICE, PKI, PUBLIC_NAME, SERVICE, Mesh, ech_key
 from transport.ech.config import EchKey, encode_config_list, parse_config_list
 from transport.ech.pem import parse_pem
+from transport.mux.frames import Type, frame
 from transport.noise.suite import StaticKey
 from transport.tls13.alerts import TlsError
 from transport.tls13.config import ServerConfig
@@ -288,8 +290,14 @@ def test_probe_shakes_hands_to_the_end_of_a_tunnel(ca: str, tmp_path: Path) -> N
 
     def answer(connected: socket.socket) -> None:
         accepting = mesh.accept()
-        drive(connected, accepting.connection, accepting.advance)
 
+        def advance() -> None:
+            if accepting.advance() is not None and not is_silent:
+                accepting.connection.send(frame(Type.PING, 0, 0, b"admitted"))
+
+        drive(connected, accepting.connection, advance)
+
+    is_silent = False
     static = base64.b64encode(mesh.bob.public).decode()
     options = ("--service", SERVICE, "--ca", ca, "--noise-key", made["noise_key"], "--min-pq", "--json")
     with serving(answer) as address:
@@ -297,13 +305,27 @@ def test_probe_shakes_hands_to_the_end_of_a_tunnel(ca: str, tmp_path: Path) -> N
         plain = run("probe", address, "--public-name", PUBLIC_NAME, "--peer-static", static, *options)
         other = base64.b64encode(StaticKey.of(X25519PrivateKey.generate()).public).decode()
         wrong = run("probe", address, "--ech", b64(mesh.key), "--peer-static", other, *options)
+        is_silent = True
+        unheard = run("probe", address, "--ech", b64(mesh.key), "--peer-static", static, *options, "--timeout", "0.3")
         mesh.allowed.clear()
         unknown = run("probe", address, "--ech", b64(mesh.key), "--peer-static", static, *options)
 
     assert (json.loads(hidden.output)[0]["tunnel"], hidden.exit_code) == ("ech", 0), hidden.output
     assert (json.loads(plain.output)[0]["tunnel"], plain.exit_code) == ("no_ech", 0), plain.output
     assert wrong.exit_code == 1
-    assert unknown.exit_code == 1
+    assert (unheard.exit_code, "timed out" in unheard.output) == (1, True), "silence is no admission"
+    assert (unknown.exit_code, "access_denied" in unknown.output) == (1, True)
+
+
+def test_probe_of_a_server_with_an_impossible_key_says_so(ca: str) -> None:
+    """Its retry configurations have a key of the right length that is no point."""
+    stale, fresh = ech_key(), ech_key()
+    useless = replace(fresh.config, public_key=bytes(32))
+    with serving(tls_server(fresh, ech_retry=(useless,))) as address:
+        result = run("probe", address, "--service", SERVICE, "--ech", b64(stale), "--ca", ca, "--json")
+
+    assert result.exit_code == 1
+    assert "the public key of the ECH configuration is none" in json.loads(result.output)[1]["detail"]
 
 
 def test_probe_of_nothing_says_so(ca: str) -> None:
@@ -320,9 +342,52 @@ def test_probe_of_nothing_says_so(ca: str) -> None:
     "arguments",
     [
         ("nowhere", "--service", "x"),
+        ("127.0.0.1:99999", "--service", "x"),
+        ("127.0.0.1:\u00b2", "--service", "x"),
+        ("127.0.0.1:1", "--service", "b\u00fccher.example"),
         ("127.0.0.1:1", "--service", "x", "--ech", "!!!"),
         ("127.0.0.1:1", "--service", "x", "--peer-static", "AA=="),
     ],
 )
 def test_probe_names_the_option_that_cannot_be(arguments: tuple[str, ...]) -> None:
     assert run("probe", *arguments).exit_code == 2
+
+
+# --- status ---
+
+
+def page_server(status: bytes, body: bytes) -> Callable[[socket.socket], None]:
+    def answer(connected: socket.socket) -> None:
+        connected.recv(4096)
+        connected.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+
+    return answer
+
+
+def test_status_shows_the_page_of_a_sidecar() -> None:
+    with serving(page_server(b"200 OK", b'{"dialled": {"llm": 2}, "accepted": 0}')) as address:
+        result = run("status", "--admin", address)
+
+    assert (result.exit_code, "llm" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "complaint"),
+    [
+        (b"404 Not Found", b"no such page\n", "has no page /tunnels (status 404)"),
+        (b"200 OK", b"<html>", "is no sidecar"),
+        (b"200 OK", b"[1]", "is no sidecar"),
+    ],
+)
+def test_status_of_something_else_says_so(status: bytes, body: bytes, complaint: str) -> None:
+    with serving(page_server(status, body)) as address:
+        result = run("status", "--admin", address)
+
+    assert (result.exit_code, complaint in result.output) == (1, True), result.output
+
+
+@pytest.mark.parametrize("address", ["localhost", ":1", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:\u00b2"])
+def test_status_wants_a_host_and_a_port(address: str) -> None:
+    result = run("status", "--admin", address)
+
+    assert (result.exit_code, "expected HOST:PORT" in result.output) == (1, True), result.output
