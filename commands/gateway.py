@@ -37,23 +37,23 @@ def command(config: GatewayConfig) -> None:
         tasks = hosted_tasks(config.plugins, on_action)
     except PluginsRefusedError as error:
         raise click.UsageError(str(error)) from error
-    listening = _listening(config.listen)
-    limits = VaultLimits(config.dead_letters, config.dead_letter_size, config.dead_letter_age)
-    try:
-        vault = DeadLetterVault.open(config.data.expanduser(), limits)
-    except VaultError as error:
-        raise click.ClickException(f"--data: {error}") from error
-    asked_at = Address(config.listen.host, listening.getsockname()[1])
-    click.echo(f"MathProtocol gateway on http://{asked_at}, asking {config.upstream}")
-    served = uvicorn.Config(
-        application(config, tasks, vault),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        ws="wsproto",
-        ws_max_size=config.max_request,
-    )
-    uvicorn.Server(served).run(sockets=[listening])
+    with _listening(config.listen) as listening:
+        limits = VaultLimits(config.dead_letters, config.dead_letter_size, config.dead_letter_age)
+        try:
+            vault = DeadLetterVault.open(config.data.expanduser(), limits)
+        except VaultError as error:
+            raise click.ClickException(f"--data: {error}") from error
+        asked_at = Address(config.listen.host, listening.getsockname()[1])
+        click.echo(f"MathProtocol gateway on http://{asked_at}, asking {config.upstream}")
+        served = uvicorn.Config(
+            application(config, tasks, vault),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="wsproto",
+            ws_max_size=config.max_request,
+        )
+        uvicorn.Server(served).run(sockets=[listening])
 
 
 def _listening(address: Address) -> socket.socket:

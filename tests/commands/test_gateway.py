@@ -70,10 +70,12 @@ async def test_dead_letters_outlive_kill_9_and_hold_no_text_on_disk(tmp_path: Pa
     assert not any(b"48392117" in file.read_bytes() for file in tmp_path.iterdir())
 
 
-def test_a_vault_that_cannot_be_opened_stops_the_start_and_is_named(tmp_path: Path) -> None:
+def test_a_vault_that_cannot_be_opened_stops_the_start_and_is_named(tmp_path: Path, free_ports: list[int]) -> None:
     (tmp_path / "dead-letters.db").write_bytes(b"something else " * 100)
 
-    done = CliRunner().invoke(main, ["gateway", "--listen", "127.0.0.1:0", "--data", str(tmp_path)])
+    done = CliRunner().invoke(main, ["gateway", "--listen", f"127.0.0.1:{free_ports[0]}", "--data", str(tmp_path)])
 
     assert done.exit_code == 1
+    with socket.create_server(("127.0.0.1", free_ports[0])):
+        pass  # it is not held any more
     assert "dead-letters.db cannot be opened: SQLITE_NOTADB" in done.output
