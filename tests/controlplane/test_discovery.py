@@ -181,7 +181,7 @@ async def test_rule_14_sidecar_that_says_hello_during_the_drain_is_sent_away_too
     service = PolicyDiscovery("test.local", Registry(), server_id="x")
     async with discovering(tmp_path, service) as plane:
         stream = plane.stream()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not service.waiting:
                 await asyncio.sleep(0.01)
 

@@ -97,7 +97,7 @@ async def test_sigterm_drains_and_ends_with_status_0(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGTERM)
 
         assert (await stream.read()).HasField("drain")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await running.process.wait() == 0
 
 
@@ -107,7 +107,7 @@ async def test_metrics_are_served(tmp_path: Path) -> None:
         assert found
 
         def page() -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/metrics", timeout=30) as answer:
                 return str(answer.read().decode())
 
         assert "cp_streams 0.0" in await asyncio.to_thread(page)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -140,14 +139,12 @@ def test_development_attacks_fail_secure_and_benign_prompts_pass(enforcing: Prod
 
 @contextlib.contextmanager
 def running_gateway(upstream: str) -> Iterator[Any]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    flags = ["--listen", f"127.0.0.1:{port}", "--upstream", upstream, "--model", "m"]
-    with (
-        subprocess.Popen([*AEGIS, "gateway", *flags], stdout=subprocess.DEVNULL) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-    ):
+    flags = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--model", "m"]
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen([*AEGIS, "gateway", *flags], stdout=subprocess.PIPE, text=True))
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[3].rstrip(",")
+        client = stack.enter_context(httpx2.Client(base_url=address, trust_env=False))
         try:
             for _ in range(200):
                 with contextlib.suppress(httpx2.TransportError):

@@ -30,7 +30,7 @@ class RunningNode:
         """Status, headers and body of a GET."""
 
         def fetch() -> tuple[int, dict[str, str], bytes]:
-            connection = http.client.HTTPConnection("127.0.0.1", self.doors.http_port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", self.doors.http_port, timeout=30)
             connection.request("GET", path, headers=headers or {})
             response = connection.getresponse()
             body = response.read()
@@ -66,7 +66,7 @@ async def stream(port: int, credentials: grpc.ChannelCredentials | None = None) 
     address = f"localhost:{port}"
     channel = grpc.aio.secure_channel(address, credentials) if credentials else grpc.aio.insecure_channel(address)
     async with channel:
-        call = audit_pb2_grpc.AuditIngestStub(channel).Append(timeout=20)
+        call = audit_pb2_grpc.AuditIngestStub(channel).Append(timeout=50)
         try:
             yield call
         finally:

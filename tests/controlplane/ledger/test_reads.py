@@ -64,7 +64,7 @@ async def test_every_entry_can_be_read_and_proven_through_the_interface(tmp_path
 async def test_partial_tile_that_is_gone_is_cut_from_the_full_one(tmp_path: Path) -> None:
     async with running(tmp_path / "data", kept_checkpoints=1, settle_every=0.01) as node:
         await fill(node, 100, 100, 100, 10)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (tmp_path / "data/log/tile/0/000.p").exists():
                 await asyncio.sleep(0.005)
 

@@ -141,13 +141,6 @@ def first_key(config_list: bytes) -> bytes | None:
     return parse_config_list(config_list)[0].public_key if config_list else None
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody had a moment ago, for servers that cannot take port 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def wait_until_listening(port: int, seconds: float = 10) -> None:
     """Raises TimeoutError."""
     deadline = time.monotonic() + seconds

@@ -10,7 +10,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.transport.interop.lab import SECRET, Chain, Lab, first_key, free_port, program, wait_until_listening
+from tests.fakes.ports import reserved_ports
+from tests.transport.interop.lab import SECRET, Chain, Lab, first_key, program, wait_until_listening
 from tests.transport.interop.scenarios import P256, P384, X25519, Ech, Outcome, Running, Scenario, cells
 
 GROUPS: Final = {X25519: "x25519", P256: "P256", P384: "P384"}
@@ -68,7 +69,7 @@ class NssServer:
         pkcs8 = PKCS8_HEAD + lab.key.private_key.private_bytes_raw() + public
         keys = b64encode(len(pkcs8).to_bytes(2) + pkcs8 + lab.config_list).decode()
         groups = ",".join(GROUPS[group] for group in scenario.server_groups)
-        port = free_port()
+        (port,) = reserved_ports(1)
         with (lab.folder / "selfserv.log").open("wb") as log:
             who = ["-d", f"sql:{database}", "-n", "both", "-e", "both", "-p", str(port)]
             process = subprocess.Popen(
