@@ -7,6 +7,7 @@ are renewed daily, and an outage is exactly when the old one may have run out.
 Limits: whoever can write the file can put an older one in its place, and whoever can read the key can forge it.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -43,8 +44,13 @@ class LastKnownGoodFile:
         self._bound = _MAGIC + owner.encode()
 
     def write(self, kept: lkg_pb2.LastKnownGood, nonce: bytes) -> None:
-        """Replace the file. `nonce`: 12 fresh random bytes. A crash leaves the old file or the new one, never a mix."""
+        """Replace the file. `nonce`: 12 fresh random bytes. A crash leaves the old file or the new one, never a mix.
+
+        Raises OSError, also for more than `read` would take: what is there is better than what cannot be believed.
+        """
         sealed = _MAGIC + nonce + self._cipher.encrypt(nonce, kept.SerializeToString(), self._bound)
+        if len(sealed) > MAX_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = scratch_beside(self._path, sealed)
         try:

@@ -97,6 +97,19 @@ def test_crash_before_the_rename_leaves_the_old_file(file: LastKnownGoodFile, pa
     assert file.read() == KEPT
 
 
+def test_more_than_a_start_would_read_is_not_written_over_what_it_can(
+    file: LastKnownGoodFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write(KEPT, NONCE)
+    monkeypatch.setattr("sidecar.lkg.MAX_FILE", 40)
+
+    with pytest.raises(OSError, match="too large"):
+        file.write(KEPT, bytes(11) + b"1")
+
+    monkeypatch.undo()
+    assert file.read() == KEPT
+
+
 def test_what_has_just_started_asks_often_until_it_was_answered_once() -> None:
     """`aegis up` starts a control plane beside the sidecar; a fleet that lost its own must not ask like that."""
     backoff = Backoff(eager=5)
