@@ -106,12 +106,18 @@ class RepeatFilter(logging.Filter):
         self._window = window
         self._max_events = max_events
         self._suppressed = registry.counter(names.LOGS_SUPPRESSED)
+        self._lock = threading.Lock()
+        """Held while `_seen` is used: logging calls filters from every thread, before it takes a lock of its own."""
         self._seen: OrderedDict[tuple[str, str, int], list[float]] = OrderedDict()
         """Event -> [start of its window, passed in it, suppressed in it]."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
+        with self._lock:
+            return self._passes(record)
+
+    def _passes(self, record: logging.LogRecord) -> bool:
         key = (record.name, str(record.msg), record.levelno)
         seen = self._seen.get(key)
         if seen is None or record.created - seen[0] >= self._window:

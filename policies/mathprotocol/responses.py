@@ -60,12 +60,15 @@ class AnswerGate:
     in full is a valid answer: `is_valid_response` agrees, however the text was cut.
     """
 
-    __slots__ = ("_held", "_kind", "_limit", "_open", "_seen")
+    __slots__ = ("_blanks", "_held", "_kind", "_limit", "_open", "_seen")
 
     def __init__(self, kind: Kind, limit: int) -> None:
         self._kind = kind
         self._limit = limit
         self._held = ""
+        self._blanks: list[str] | None = None
+        """Pieces of blanks behind a legal head and its pipe; None: they have not come yet. Joined once, because a model
+        may send a megabyte of them one by one."""
         self._open = False
         self._seen = 0
 
@@ -76,12 +79,18 @@ class AnswerGate:
             return InvalidAnswer("too_long")
         if self._open:
             return piece
+        if self._blanks is not None:
+            self._blanks.append(piece)
+            if not last and (not piece or piece.isspace()):
+                return ""
+            piece = "".join(self._blanks)
         self._held += piece
         head, pipe, payload = self._held.partition("|")
         if not last and not pipe:
             return "" if _BEGUN.fullmatch(head) else InvalidAnswer("head")
         if last or payload.strip():
             return self._decide(head, bool(pipe), payload)
+        self._blanks = []
         return "" if _is_legal_head(head) else InvalidAnswer("head")
 
     def _decide(self, head: str, pipe: bool, payload: str) -> str | InvalidAnswer:

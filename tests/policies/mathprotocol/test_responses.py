@@ -112,6 +112,16 @@ def test_free_text_is_refused_at_its_first_letter() -> None:
     assert isinstance(AnswerGate(CLASSIFICATION, 1000).feed("I", last=False), InvalidAnswer)
 
 
+def test_blanks_that_come_one_by_one_do_not_take_time_without_end() -> None:
+    """Joined anew for each, these take a quarter of an hour; the time of a test is bounded anyway."""
+    gate = AnswerGate(GENERATIVE, 1 << 20)
+
+    held = [gate.feed(piece, last=False) for piece in ["17-128 |", *" " * 1_000_000]]
+
+    assert set(held) == {""}
+    assert gate.feed("x", last=False) == "17-128 |" + " " * 1_000_000 + "x"
+
+
 def test_blanks_without_end_are_not_held_without_bound() -> None:
     gate = AnswerGate(CLASSIFICATION, 100)
 
