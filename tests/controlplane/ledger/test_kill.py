@@ -112,15 +112,16 @@ class Producer:
 
     async def send_to(self, port: int) -> None:
         """Send until the stream breaks."""
-        with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.TaskGroup() as tasks:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):  # the node is dead
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 call = audit_pb2_grpc.AuditIngestStub(channel).Append()
                 await call.write(audit_pb2.LeafBatch(producer_id=self.id, epoch=1))
                 resume = (await call.read()).next_seq
                 assert resume >= self.next_seq, f"{self.next_seq - resume} acknowledged leaves are lost"
-                reading = tasks.create_task(self._read(call))
-                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the node is dead
-                    await self._write(call, reading)
+                async with asyncio.TaskGroup() as tasks:
+                    reading = tasks.create_task(self._read(call))
+                    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                        await self._write(call, reading)
 
     async def _write(self, call: Any, reading: "asyncio.Task[None]") -> None:
         # From the first leaf that nobody acknowledged: some of these are in the log already.
