@@ -96,6 +96,12 @@ class ChannelKind(StrEnum):
     """One whole decoded string (or key) within a tool call's input object: tool policy, but no JSON escaping."""
     TOOL_INPUT = "tool_input"
     """Raw text handed to a tool (code, shell)."""
+    REPETITION = "repetition"
+    """A text of the answer once more, in one piece, as the Responses API says all of it again. It has the position and
+    `sub` of the TEXT that it repeats, and may come without that; each time is a channel of its own."""
+    ECHO = "echo"
+    """What a server repeats of the request or says about the answer (instructions, metadata, errors): no word of the
+    model's."""
 
     __hash__ = str.__hash__  # Enum's is written in Python, and channels are looked up for every piece
 

@@ -24,8 +24,11 @@ class AnswerGuard:
         """What the policies made of a piece."""
         if channel.kind is ChannelKind.TEXT:
             self.saw_text = True
-            if released and not isinstance(released, Deny):
-                self.is_shut = False
+        elif channel.kind is not ChannelKind.REPETITION:
+            return
+        if released and not isinstance(released, Deny):
+            self.saw_text = True
+            self.is_shut = False
 
     def waits(self, size: int) -> None:
         """So many bytes wait to be shown."""

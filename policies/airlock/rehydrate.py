@@ -15,7 +15,9 @@ from policies.airlock.surface import LONGEST, NAMES, WRITTEN, Surface, begun, is
 from policies.airlock.tokens import Vault
 from policies.model import Channel, ChannelKind
 
-PLAIN_TEXT: Final = frozenset({ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT})
+PLAIN_TEXT: Final = frozenset(
+    {ChannelKind.TEXT, ChannelKind.REFUSAL, ChannelKind.TRANSCRIPT, ChannelKind.REPETITION, ChannelKind.ECHO}
+)
 
 
 def restores(channel: Channel, restoration: Restoration) -> bool:

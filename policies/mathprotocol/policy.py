@@ -54,6 +54,9 @@ _FAULTS: Final = {
     ErrorCode.INVALID_PARAM: "INVALID_PARAM",
 }
 
+_JOINED: Final = frozenset({DialectName.ANTHROPIC_MESSAGES, DialectName.OPENAI_RESPONSES})
+"""Where an answer may have several texts."""
+
 
 class ProtocolPolicy:
     """The protocol as one route wants it. Immutable but for a memo."""
@@ -182,11 +185,19 @@ class ProtocolRun:
         if self._config.mode is ProtocolMode.MONITOR:
             self._watch(channel, piece, last=last)
             return piece
-        if channel.kind is ChannelKind.REASONING:
-            return ""  # thinking aloud is no answer; the application asked for codes
-        if channel.kind is not ChannelKind.TEXT:
-            return self._invalid("channel") if piece.strip() else piece
-        gate = self._gate(channel)
+        match channel.kind:
+            case ChannelKind.REASONING:
+                return ""  # thinking aloud is no answer; the application asked for codes
+            case ChannelKind.ECHO:
+                return piece
+            case ChannelKind.TEXT:
+                gate = self._gate(channel)
+            case ChannelKind.REPETITION:
+                if not piece.strip() and self._answered is None:
+                    return piece  # of an item that has only begun
+                gate = self._gate_of_repetition(channel)
+            case _:
+                return self._invalid("channel") if piece.strip() else piece
         if gate is None:
             return self._invalid("second_text") if piece.strip() else ""
         released = gate.feed(piece, last=last)
@@ -205,13 +216,20 @@ class ProtocolRun:
     def _gate(self, channel: Channel) -> AnswerGate | None:
         if channel in self._gates:
             return self._gates[channel]
-        # Content blocks of one message are joined by the application: two valid answers would make an invalid one.
-        # Choices (OpenAI's n > 1) are answers of their own.
-        joined = self._exchange.dialect is DialectName.ANTHROPIC_MESSAGES and self._answered is not None
+        # The texts of one answer are joined by the application: two valid answers would make an invalid one. Choices
+        # (OpenAI's n > 1) are answers of their own.
+        joined = self._exchange.dialect in _JOINED and self._answered is not None
         gate = None if joined else AnswerGate(self._kind, self._config.max_answer)
         self._answered = channel
         self._gates[channel] = gate
         return gate
+
+    def _gate_of_repetition(self, channel: Channel) -> AnswerGate | None:
+        """A new gate: what is said again must be a whole answer by itself, and the same text of the answer."""
+        text = channel._replace(kind=ChannelKind.TEXT)
+        if self._answered is None:
+            self._answered = text
+        return AnswerGate(self._kind, self._config.max_answer) if self._answered[:3] == text[:3] else None
 
     def _watch(self, channel: Channel, piece: str, *, last: bool) -> None:
         gate = self._gate(channel) if channel.kind is ChannelKind.TEXT else None

@@ -2,7 +2,8 @@
 
 Every text comes up to five times: in deltas, in the event that ends them, with its part, with its item and with the
 whole response. Deltas are a channel each; a repetition is a text of its own, restored from its beginning, and so comes
-out as the deltas joined. Events are numbered without gaps: one more of ours pushes the later ones up.
+out as the deltas joined. What a message says is told apart from what the service repeats of the request or says of the
+answer: only the first is the model's. Events are numbered without gaps: one more of ours pushes the later ones up.
 
 A channel is (output index, content, summary or command index, kind). URLs and ids are left.
 """
@@ -56,11 +57,28 @@ _BEGINNINGS: Final = {
 }
 _ENDS_ALL: Final = frozenset({"response.completed", "response.failed", "response.incomplete", "error"})
 _OPAQUE: Final = frozenset(
-    {"type", "id", "item_id", "call_id", "response_id", "previous_response_id", "file_id", "container_id", "role"}
+    {
+        "type",
+        "id",
+        "item_id",
+        "phase",
+        "call_id",
+        "response_id",
+        "previous_response_id",
+        "file_id",
+        "container_id",
+        "role",
+    }
     | {"status", "model", "object", "name", "namespace", "server_label", "url", "image_url", "obfuscation", "logprobs"}
     | {"result", "partial_image_b64", "service_tier", "truncation", "approval_request_id"}
 )
 """Members that are no text of the model, or that a client would fetch."""
+_ECHOED: Final = frozenset(
+    {"instructions", "metadata", "error", "incomplete_details", "user", "safety_identifier", "prompt", "text"}
+    | {"prompt_cache_key", "prompt_cache_retention", "tools", "tool_choice", "reasoning", "conversation", "background"}
+    | {"moderation", "context_management", "billing", "usage"}
+)
+"""Members of a response that its request or the service wrote."""
 _WHERE: Final = ("type", "item_id", "output_index", "content_index", "summary_index", "command_index", "logprobs")
 """What a delta of ours repeats of those before it."""
 
@@ -107,8 +125,11 @@ class ResponseStream:
         texts.ends_all = kind in _ENDS_ALL
         default = found.kind if found is not None else ChannelKind.TEXT
         for path, channel, text in _walk(rest, self._tools.get(_number(event, "output_index"), ""), default):
-            self._strings -= 1
-            texts.wholes.append((path, channel._replace(sub=self._strings), text))
+            if channel.kind is ChannelKind.REPETITION:
+                texts.wholes.append((path, channel, text))
+            else:
+                self._strings -= 1
+                texts.wholes.append((path, channel._replace(sub=self._strings), text))
         for path, output, content, offset, is_end in _offsets(event):
             texts.offsets.append((path, Channel(ChannelKind.TEXT, output, content), offset, is_end))
         return texts
@@ -176,11 +197,10 @@ class ResponseBody:
         number = 0
         for path, channel, text in _walk({"response": dict(body)}, "", ChannelKind.TEXT):
             number -= 1
-            match path:
-                case (_, "output", int(output), "content", int(content), "text"):
-                    said = Channel(ChannelKind.TEXT, output, content)
-                case _:
-                    said = channel._replace(sub=number)
+            if channel.kind is ChannelKind.REPETITION:
+                said = channel._replace(kind=ChannelKind.TEXT)  # it says everything once
+            else:
+                said = channel._replace(sub=number)
             texts.wholes.append((path[1:], said, text))
         # The texts that citations count come first: where they moved is known when the numbers are looked at.
         texts.wholes.sort(key=lambda found: found[1] not in counted)
@@ -206,28 +226,43 @@ def _text(holder: Mapping[str, Json], name: str) -> str:
 
 def _walk(event: Mapping[str, Json], tool: str, default: ChannelKind) -> Iterator[Found]:
     """Every string of an event, with the kind of channel that it belongs to."""
+    output, kind = _number(event, "output_index"), _text(event, "type")
+    if kind == "error":
+        yield from _strings(dict(event), (), output, ChannelKind.ECHO)
+        return
     for name, value in event.items():
         match name:
             case "response":
-                output = members(value).get("output")
-                for index, item in enumerate(output if isinstance(output, list) else []):
+                items = members(value).get("output")
+                for index, item in enumerate(items if isinstance(items, list) else []):
                     yield from _item(item, ("response", "output", index), index)
-                rest = {
-                    key: member
-                    for key, member in members(value).items()
-                    if key != "output" or not isinstance(member, list)
-                }
-                yield from _strings(rest, ("response",), 0)
+                yield from _envelope(value)
             case "item":
-                yield from _item(value, ("item",), _number(event, "output_index"))
+                yield from _item(value, ("item",), output)
             case "part":
-                kind = ChannelKind.REASONING if _text(members(value), "type") in _REASONING else ChannelKind.TEXT
-                yield from _strings(value, ("part",), _number(event, "output_index"), kind)
+                said = ChannelKind.REASONING if _text(members(value), "type") in _REASONING else ChannelKind.TEXT
+                for path, channel, text in _strings(value, ("part",), output, said):
+                    is_all = path == ("part", "text") and said is ChannelKind.TEXT
+                    yield path, _repetition(event, output) if is_all else channel, text
+            case "text" if kind == "response.output_text.done" and isinstance(value, str):
+                yield ("text",), _repetition(event, output), value
             case _ if name not in _OPAQUE:
-                for path, channel, text in _strings(value, (name,), _number(event, "output_index"), default):
+                for path, channel, text in _strings(value, (name,), output, default):
                     yield path, channel._replace(tool=tool), text
             case _:
                 pass
+
+
+def _repetition(event: Mapping[str, Json], output: int) -> Channel:
+    return Channel(ChannelKind.REPETITION, output, _number(event, "content_index"))
+
+
+def _envelope(response: Json) -> Iterator[Found]:
+    """Every string of a response but those of its output."""
+    for name, value in members(response).items():
+        if name != "output" or not isinstance(value, list):
+            said = ChannelKind.ECHO if name in _ECHOED else ChannelKind.TEXT
+            yield from _strings({name: value}, ("response",), 0, said)
 
 
 _REASONING: Final = frozenset({"reasoning", "reasoning_text", "summary_text"})
@@ -252,7 +287,11 @@ def _item(item: Json, path: Path, output: int) -> Iterator[Found]:
                 said = ChannelKind.TEXT
         if member not in _OPAQUE:
             for where, channel, text in _strings(value, (*path, member), output, said):
-                yield where, channel._replace(tool=tool), text
+                match where[len(path) :]:
+                    case ("content", int(content), "text") if kind == "message" and said is ChannelKind.TEXT:
+                        yield where, Channel(ChannelKind.REPETITION, output, content), text
+                    case _:
+                        yield where, channel._replace(tool=tool), text
 
 
 def _strings(value: Json, path: Path, output: int, kind: ChannelKind = ChannelKind.TEXT) -> Iterator[Found]:

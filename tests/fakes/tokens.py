@@ -41,7 +41,8 @@ class WordTokens:
         return Forward(edits)
 
     def restore(self, channel: Channel, piece: str, last: bool) -> str:
-        assert channel not in self._ended, "a channel went on after its end"
+        is_again = channel.kind is ChannelKind.REPETITION and last
+        assert is_again or channel not in self._ended, "a channel went on after its end"
         self.seen.append((channel, piece, last))
         text = self._held.pop(channel, "") + piece
         keep = 0 if last else self._beginning(text)

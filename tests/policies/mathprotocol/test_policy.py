@@ -324,6 +324,34 @@ def test_two_text_blocks_of_one_message_are_no_answer_but_two_choices_are_two() 
     assert choices.response(second, "5-128", NOW, last=True) == "5-128"
 
 
+def test_what_is_said_again_must_be_the_same_valid_text() -> None:
+    def judged(*said: tuple[ChannelKind, int, int, str]) -> list[str | Deny]:
+        run = opened(ENFORCE, DialectName.OPENAI_RESPONSES)
+        run.request(said_by_user, NOW)
+        return [run.response(Channel(kind, output, part), text, NOW, last=True) for kind, output, part, text in said]
+
+    said_by_user = said("2-1 | x")
+    text, again = ChannelKind.TEXT, ChannelKind.REPETITION
+
+    assert judged((again, 1, 0, ""), (text, 1, 0, "3-128"), (again, 1, 0, "3-128")) == ["", "3-128", "3-128"]
+    assert judged((again, 0, 0, "3-128"), (again, 0, 0, "3-128")) == ["3-128", "3-128"]
+    for refused in [
+        [(text, 0, 0, "3-128"), (again, 0, 0, "4-128")],
+        [(text, 0, 0, "3-128"), (again, 0, 0, "")],
+        [(text, 0, 0, "3-128"), (again, 0, 1, "3-128")],
+        [(text, 0, 0, "3-128"), (text, 1, 0, "3-128")],
+        [(again, 0, 0, "3-128"), (again, 1, 0, "3-128")],
+    ]:
+        assert isinstance(judged(*refused)[-1], Deny)
+
+
+def test_what_a_server_repeats_of_the_request_is_no_answer() -> None:
+    run = opened(ENFORCE, DialectName.OPENAI_RESPONSES)
+    run.request(said("2-1 | x"), NOW)
+
+    assert run.response(Channel(ChannelKind.ECHO, 0, -1), "Be brief.", NOW, last=True) == "Be brief."
+
+
 def test_monitor_changes_nothing_and_records_everything() -> None:
     run = opened(MONITOR)
 
