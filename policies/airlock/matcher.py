@@ -108,6 +108,8 @@ _IN_A_ROW: Final = (
 _CELLS: Final = (r"""[A-Za-z0-9_"'][,;][A-Za-z_"']""", r"[|\t] ?[A-Za-z\"*_`]", r"\)\s{1,3}VALUES")
 """Delimiters of header cells: prose has a space behind its commas. Tables written with spaces are small enough."""
 
+_IN_TABLES: Final = 3
+"""Digits of a text from which on it may be a table whose header announces numbers: shorter ones are none."""
 _BLOCK: Final = 16 * 1024
 """Bytes of a long text that are asked at once whether they hold a digit."""
 _FLAT: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
@@ -166,7 +168,11 @@ class Matcher:
     def events(self, data: bytes) -> list[Event]:
         """Every trigger that fired, in order. `data` begins with a zero byte and ends with two."""
         events = self._words.scan(data)
-        flat, count = _flattened(data)
+        if len(data) <= _BLOCK:
+            flat = data.translate(_FLAT)
+            count = flat.count(b"0")
+        else:
+            flat, count = _flattened(data)
         if count:
             first = flat.find(b"0")
             near = self._near_digits(data, flat, first, count)
@@ -177,7 +183,7 @@ class Matcher:
         return events
 
     def _near_digits(self, data: bytes, flat: bytes, first: int, count: int) -> list[Event]:
-        if count * _SPARSE > len(data) or self._is_tabular(data):
+        if count * _SPARSE > len(data) or (count >= _IN_TABLES and self._is_tabular(data)):
             return self._near.scan(data)
         events: list[Event] = []
         for start, end in _around_digits(flat, first):
@@ -193,10 +199,7 @@ _id: Final = itemgetter(1)
 
 
 def _flattened(data: bytes) -> tuple[bytes, int]:
-    """`data` with `0` for every digit, and how many these are."""
-    if len(data) <= _BLOCK:
-        flat = data.translate(_FLAT)
-        return flat, flat.count(b"0")
+    """A long text with `0` for every digit, and how many these are."""
     # To ask a block for each digit takes a fifth of what it takes to translate and to count it.
     blocks = []
     count = 0

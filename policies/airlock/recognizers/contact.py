@@ -131,9 +131,9 @@ def _dialable(text: str, start: int, end: int) -> int:
 
 def _national(text: str, end: int, found: list[Candidate]) -> None:
     match = touching(_NATIONAL, text, end, 18, 40)
-    if match is None or _NUMERIC_DATE.match(text, match.start()):
+    if match is None or not _NINE_TO_TWELVE.fullmatch(match.group()):
         return
-    if _NINE_TO_TWELVE.fullmatch(match.group()):
+    if not _NUMERIC_DATE.match(text, match.start()):
         found.append((*match.span(), Rank.SHAPE, Label.PHONE))
 
 

@@ -122,7 +122,7 @@ def _word_before(text: str, floor: int, end: int) -> tuple[int, int]:
     while word_end > floor and not _is_letter(text[word_end - 1]):
         word_end -= 1
     start = word_end
-    while start > floor and _is_letter(text[start - 1]):
+    while start > floor and (text[start - 1].isalpha() or _is_letter(text[start - 1])):
         start -= 1
     while word_end < len(text) and word_end - start < 16 and _is_letter(text[word_end]):
         word_end += 1

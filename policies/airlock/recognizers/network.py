@@ -62,8 +62,9 @@ def _host_and_path(text: str, end: int, found: list[Candidate]) -> None:
         found.append((match.start(), _url_end(text, end), Rank.ENCLOSING, Label.URL))
 
 
+_BYTE: Final = r"(?:25[0-5]|2[0-4]\d|[01]?\d?\d)"
 _V4: Final = re.compile(
-    r"(?<![\w.-])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?::\d{1,5}|/\d{1,2})?(?![\w-])(?!\.\d)", re.ASCII
+    rf"(?<![\w.-])({_BYTE})\.{_BYTE}\.{_BYTE}\.{_BYTE}(?::\d{{1,5}}|/\d{{1,2}})?(?![\w-])(?!\.\d)", re.ASCII
 )
 
 
@@ -74,9 +75,9 @@ def _v4(text: str, end: int, found: list[Candidate]) -> None:
         match = from_digit(_V4, text, end, 15, 12)
     if match is None:
         return
-    a, b, c, d = map(int, match[1].split("."))
+    first = int(match[1])
     # Not "this network", loopback, multicast and masks: they are nobody's.
-    if a in {0, 127} or a > 223 or b > 255 or c > 255 or d > 255:
+    if first in {0, 127} or first > 223:
         return
     if not is_version(text, match.start()):
         found.append((*match.span(), Rank.CHECKED, Label.IP_ADDRESS))
