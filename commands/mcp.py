@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,6 +20,7 @@ from policies.mathprotocol.composite import is_composite, plan
 from policies.mathprotocol.config import ProtocolConfig, ProtocolMode
 from policies.mathprotocol.prompt import system_prompt
 from policies.mathprotocol.standin import stand_in_answer
+from settings import Address
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -125,6 +127,20 @@ async def _run(text: str, ask: Callable[[str], Awaitable[str]]) -> dict[str, Any
             return {"stopped": True, "given": given}
 
 
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Redirections are errors: urllib would take our key along to wherever they lead."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _opener(upstream: str) -> urllib.request.OpenerDirector:
+    """A sidecar on this machine is asked itself, whatever proxy the environment names for the world outside."""
+    host = urlsplit(upstream).hostname or ""
+    proxies = (urllib.request.ProxyHandler({}),) if Address(host, 0).is_loopback else ()
+    return urllib.request.build_opener(_Staying, *proxies)
+
+
 def _ask(upstream: str, model: str, text: str) -> str:
     """The model's text. Raises OSError or ValueError."""
     messages = [
@@ -140,7 +156,7 @@ def _ask(upstream: str, model: str, text: str) -> str:
         headers,
     )
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 see above
+        with _opener(upstream).open(request, timeout=_TIMEOUT) as answer:
             body = answer.read(_MAX_ANSWER + 1)
     except urllib.error.HTTPError as error:
         with error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -109,6 +110,37 @@ async def test_process_asks_the_upstream_and_lets_only_valid_answers_through() -
     assert "Sure" not in json.dumps(results[1])
     assert asked[0]["messages"][-1] == {"role": "user", "content": "17-1 | Hello"}
     assert "MathProtocol" in asked[0]["messages"][0]["content"]
+
+
+@pytest.mark.looptime(False)
+async def test_a_sidecar_on_this_machine_is_asked_past_every_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for the outside world would be told the text before anything is taken out of it."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        proxy.setblocking(False)
+        async with model(lambda _: reply("17-128 | Hola")) as url:
+            result = await called(server(url, "a-model"), "process", text="17-1 | Hello")
+
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert result["answer"] == "17-128 | Hola"
+
+
+@pytest.mark.looptime(False)
+async def test_a_redirection_is_not_followed_with_our_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AEGIS_MCP_API_KEY", "canary")
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        location = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"
+        answer = f"HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        async with model(lambda _: answer.encode()) as url:
+            result = await called(server(url, "a-model"), "process", text="17-1 | Hello")
+
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert (result["error"], result["message"]) == (500, "the upstream gave no answer: status 302")
 
 
 @pytest.mark.parametrize(
