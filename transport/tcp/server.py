@@ -164,8 +164,10 @@ class TunnelServer:
 
     def accept_over(self, carrier: Carrier, over: Callable[[ServerConfig], Channel] | None = None) -> Link | None:
         """A link for a connection that just came, over what `over` makes (see `Accepting`); None: take no more now."""
-        is_full = len(self._handshaking) >= self._bounds.handshakes or len(self._tunnels) >= self._bounds.tunnels
-        if self._is_draining or is_full:
+        if self._is_draining:
+            return None
+        if len(self._handshaking) >= self._bounds.handshakes or len(self._tunnels) >= self._bounds.tunnels:
+            self._meter.handshake(Role.ACCEPTOR, Refusal.FULL, 0.0)
             return None
         loop = asyncio.get_running_loop()
         try:

@@ -54,6 +54,8 @@ class Refusal(StrEnum):
     """Its first flight was seen before."""
     FLOOD = "flood"
     """Too many handshakes of its address, or of all."""
+    FULL = "full"
+    """We had as many handshakes, or tunnels, as we take on."""
     LATE = "late"
     GONE = "gone"
     """The connection ended before the handshake did."""

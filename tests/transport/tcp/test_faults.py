@@ -337,6 +337,7 @@ async def test_strangers_in_a_handshake_are_so_many_and_no_more() -> None:
         await eventually(lambda: len(it.server._handshaking) == 3)
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
         assert await cut_off(reader)
+        assert it.count("aegis_tunnel_handshakes", "acceptor", "full") == 1
         for _, each in [*hanging, (reader, writer)]:
             each.close()
         await eventually(lambda: not it.server._handshaking)
@@ -351,6 +352,8 @@ async def test_tunnels_are_so_many_and_no_more() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
         assert await cut_off(reader)
         writer.close()
+
+        assert it.count("aegis_tunnel_handshakes", "acceptor", "full") == 1
 
 
 async def test_an_address_that_floods_is_cut_off_before_anything_is_computed() -> None:
