@@ -29,6 +29,7 @@ class Sending:
     __slots__ = (
         "_account",
         "_body",
+        "_has_ended",
         "_head",
         "_plan",
         "_services",
@@ -55,6 +56,8 @@ class Sending:
         """Bytes of the bound on all held bodies that are ours."""
         self._body: GatheredBody | None = None
         """What came and did not leave; None as long as it comes in one piece."""
+        self._has_ended = False
+        """Whether the last chunk has left, if it leaves in chunks."""
         self.is_whole = False
         """Whether the client has sent all of it."""
         self.whole: bytes | None = None
@@ -115,7 +118,7 @@ class Sending:
         account.sent_begins(body)
         if size == CHUNKED:
             head += b"transfer-encoding: chunked\r\n\r\n"
-            body = (chunk(body) if body else b"") + (LAST_CHUNK if self.is_whole else b"")
+            body = self._chunked(body)
         elif size or self._head.method in _BODY_METHODS:
             head += b"content-length: %d\r\n\r\n" % size
         else:
@@ -131,9 +134,15 @@ class Sending:
         """Send what came since."""
         body = self.taken(b"")
         self._account.sent_more(body)
-        if self.length == CHUNKED:
-            body = (chunk(body) if body else b"") + (LAST_CHUNK if self.is_whole else b"")
-        connection.write(body)
+        connection.write(self._chunked(body) if self.length == CHUNKED else body)
+
+    def _chunked(self, body: bytes) -> bytes:
+        """The end is written once: a second one would begin the upstream's next request."""
+        framed = chunk(body) if body else b""
+        if self.is_whole and not self._has_ended:
+            self._has_ended = True
+            framed += LAST_CHUNK
+        return framed
 
     def _no_room(self, size: int) -> Refusal | None:
         """More of the body came."""

@@ -516,3 +516,41 @@ async def test_ten_clients_at_once_do_not_get_each_others_answers() -> None:
                 tasks.create_task(ask(number, client))
 
         assert len(upstream.visits) <= 10
+
+
+async def test_request_that_is_pipelined_behind_a_chunked_one_does_not_end_its_body_twice() -> None:
+    """A second last chunk would be the beginning of the next request on the upstream's connection."""
+    gate, seen = asyncio.Event(), bytearray()
+
+    async def script(visit: Visit) -> None:
+        while not gate.is_set() or b"second" not in seen:
+            data = await visit.reader.read(65536)
+            if not data:
+                return
+            seen.extend(data)
+            if b"second" in seen:
+                await visit.answer(b"two")
+            elif seen.count(b"0\r\n\r\n"):
+                await gate.wait()
+                await visit.answer(b"one")
+
+    head = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with scripted_upstream(script) as upstream, running_datapath(snapshot_of(upstream.url)) as sidecar:
+        client = await sidecar.connect()
+        async with asyncio.timeout(10):
+            await client.send(head + b"3\r\nabc\r\n")
+            while b"abc" not in seen:
+                await asyncio.sleep(0.002)
+            await client.send(b"0\r\n\r\n")
+            while b"0\r\n\r\n" not in seen:
+                await asyncio.sleep(0.002)
+            (connection,) = sidecar.listener._connections
+            await client.send(request("/y", b"second"))
+            while not connection._reader.waiting:
+                await asyncio.sleep(0.002)
+        gate.set()
+
+        answers = [(await client.answer()).body, (await client.answer()).body]
+
+        assert answers == [b"one", b"two"]
+        assert seen.count(b"0\r\n\r\n") == 1
