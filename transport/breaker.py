@@ -103,6 +103,10 @@ class Breaker:
         self._transport.clear()
         self._rejections.clear()
 
+    def inconclusive(self) -> None:
+        """The attempt that was allowed told nothing about what this breaker is for: another one may be made."""
+        self._probe_at = None
+
     def failed(self, counts: Counts, now: float) -> Trip | None:
         """Count a failure; why the breaker tripped by it, None if it did not."""
         match counts:

@@ -70,6 +70,19 @@ def test_a_failed_probe_opens_again_for_longer() -> None:
     assert breaker.allow(3.3)
 
 
+def test_an_attempt_that_tells_nothing_lets_another_one_be_made() -> None:
+    breaker = Breaker(LIMITS)
+    breaker.failed(Counts.AUTHENTICATION, 0.0)
+    assert breaker.allow(60.0)
+    assert not breaker.allow(60.0)
+
+    breaker.inconclusive()
+
+    assert State.HALF_OPEN is breaker.state(60.0)
+    assert breaker.retry_at(60.0) == 60.0
+    assert breaker.allow(60.0)
+
+
 def test_a_success_forgets() -> None:
     breaker = Breaker(LIMITS)
     breaker.failed(Counts.AUTHENTICATION, 0.0)

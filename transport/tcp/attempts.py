@@ -239,8 +239,10 @@ class Attempts:
         if step.counts is Counts.TRANSPORT:
             self._handshakes.observe_failure(endpoint, now)
             self._breaker_of(endpoint).failed(step.counts, now)
+            self._breaker.inconclusive()
         else:
             self._breaker.failed(step.counts, now)
+            self._breaker_of(endpoint).inconclusive()
         self._tell(step.decision)
 
     def _tell(self, decision: Decision) -> None:

@@ -11,7 +11,11 @@ from tests.fakes.mesh import ech_key
 from tests.fakes.tunnels import reason_of, stage, view_of
 from transport.decisions import Reason, SecurityEvent
 from transport.ech.config import encode_config_list
+from transport.fallback import Counts
 from transport.peers import Endpoint
+from transport.tcp.attempts import Attempts
+from transport.tcp.meter import Meter
+from transport.tls13.record import BufferPool
 
 
 async def test_a_peer_that_says_nothing_is_counted_as_one_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +57,19 @@ async def test_retry_configs_with_a_key_that_is_none_are_unusable() -> None:
 
         assert await reason_of(it) is Reason.CONFIG_UNUSABLE
         assert it.told == [SecurityEvent.ECH_KEY_STALE, SecurityEvent.ECH_CONFIG_UNUSABLE]
+
+
+async def test_the_one_attempt_after_a_hold_may_take_another_endpoint() -> None:
+    """Whether the peer is itself again was not told by an endpoint that is down."""
+    async with stage() as it:
+        it.peer(endpoints=(Endpoint.parse("tcp://127.0.0.1:1"), Endpoint.parse(f"tcp://127.0.0.1:{it.port}")))
+        attempts = Attempts("bob", meter=Meter(it.registry), buffers=BufferPool(), on_event=lambda *_: None)
+        attempts._breaker.failed(Counts.AUTHENTICATION, asyncio.get_running_loop().time() - 61)
+
+        link = await attempts.dial(it.view)
+
+        assert link.has_room
+        link.close()
 
 
 async def test_endpoints_that_are_gone_are_forgotten() -> None:
