@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from policies.model import ResultCode
-from sidecar.upstream_pool import UpstreamPool
 from tests.fakes.chat import DONE, SSE_HEAD, chunked, completion, error_code, event, prompt
 from tests.fakes.datapath import (
     Visit,
@@ -56,7 +55,7 @@ async def test_fault_while_connecting_ends_its_exchange_and_not_the_sidecar(monk
     ):
         client = await sidecar.connect()
         with monkeypatch.context() as patch:
-            patch.setattr(UpstreamPool, "_connect_to_host", unforeseen)
+            patch.setattr(asyncio.get_running_loop(), "create_connection", unforeseen)
             failed = await client.post()
 
         served = await client.post()
