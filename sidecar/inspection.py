@@ -5,7 +5,7 @@ A pure function of its arguments, so that it can run on the event loop or, for l
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from policies.model import (
     FORWARD_UNCHANGED,
@@ -25,6 +25,8 @@ from sidecar.account import NOTHING_FOUND
 from sidecar.dialects.cited import CitedDocuments
 from sidecar.dialects.dialect import MalformedBodyError
 from sidecar.plan import Plan
+
+_new: Final[Callable[..., Any]] = tuple.__new__
 
 
 class Inspected(NamedTuple):
@@ -68,7 +70,9 @@ def inspect(body: bytes, plan: Plan, exchange: ExchangeId, peer: str, now: UnixN
     verdict = policies.request(prompt.segments, now)
     changes, findings = policies.rewrites_answer, policies.findings()
     if verdict is FORWARD_UNCHANGED:
-        return Inspected(verdict, body, "", model, stream, policies, changes, findings)
+        unchanged = (verdict, body, "", model, stream, policies, changes, findings, 0, False, None, None)
+        inspected: Inspected = _new(Inspected, unchanged)  # a fifth of the price of calling it
+        return inspected
     match verdict:
         case Forward():
             redacted = identifiers(findings) if verdict.edits else 0

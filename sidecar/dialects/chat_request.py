@@ -17,6 +17,7 @@ _MESSAGE_OPAQUE: Final = frozenset({"role", "tool_call_id", "id", "type"})
 _CALL_OPAQUE: Final = frozenset({"id", "type", "index"})
 _TOOL_OPAQUE: Final = frozenset({"type", "name"})
 
+_HOLD_MORE: Final[frozenset[type]] = frozenset({dict, list})
 _ROLES: Final = {
     "system": Role.SYSTEM,
     "developer": Role.SYSTEM,
@@ -42,7 +43,7 @@ def collect_chat(body: Mapping[str, Json], leaves: Leaves) -> None:
         elif isinstance(value, str):
             if name not in _TOP_OPAQUE:
                 leaves.text((name,), Role.OTHER, value)
-        elif isinstance(value, dict | list):
+        elif value.__class__ in _HOLD_MORE:
             _around(name, value, leaves)
 
 
@@ -97,12 +98,12 @@ def _messages(messages: list[Json], leaves: Leaves) -> None:
             leaves.walk(message, ("messages", index), Role.USER)
             continue
         said_by, content = message.get("role"), message.get("content")
-        # A role nobody knows is treated like the one that is trusted least.
-        role = _ROLES.get(said_by, Role.USER) if isinstance(said_by, str) else Role.USER
-        if isinstance(content, str) and isinstance(said_by, str) and len(message) == 2:
+        role = _ROLES.get(said_by) if isinstance(said_by, str) else None
+        if role is not None and isinstance(content, str) and len(message) == 2:
             texts.append(Segment(("messages", index, "content"), role, content))  # nearly all
         else:
-            _message(message, ("messages", index), role, leaves)
+            # A role nobody knows is treated like the one that is trusted least.
+            _message(message, ("messages", index), role or Role.USER, leaves)
 
 
 def _message(message: Mapping[str, Json], path: Path, role: Role, leaves: Leaves) -> None:
