@@ -24,7 +24,7 @@ check: setup  ## what every commit must pass: format, lint, types, architecture,
 compiled: setup  ## .venv/bin/aegis with its hot path compiled, as a production image would have it; `make setup` undoes it
 	rm -rf .compiled/wheel
 	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(UV) build --quiet --wheel --out-dir .compiled/wheel .
-	$(UV) pip install --quiet --no-deps --reinstall .compiled/wheel/*.whl
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --reinstall .compiled/wheel/*.whl
 	@rm -f .venv/.synced; .venv/bin/python -P -c 'import sidecar.exchange as it; print("installed:", it.__file__)'
 
 setup: .venv/.synced
