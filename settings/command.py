@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 
@@ -30,7 +30,7 @@ def options(config: type[Any], *, prefix: str) -> Callable[[Function], Function]
         @functools.wraps(function)
         def run(**given: Any) -> Any:
             context = click.get_current_context()
-            path = _config_file(given.pop("config_file"), prefix)
+            path = _config_file(given.pop("config_file"), prefix, context)
             printing = given.pop("print_config")
             flags = {setting.name: given.pop("setting_" + setting.name) for setting in settings if setting.flag}
             flags = {name: value for name, value in flags.items() if value is not None and value != ()}
@@ -86,8 +86,12 @@ def _file_options(prefix: str) -> list[Callable[[Function], Function]]:
     ]
 
 
-def _config_file(flag: str | None, prefix: str) -> Path | None:
+def _config_file(flag: str | None, prefix: str, context: click.Context) -> Path | None:
     given = flag or os.environ.get(prefix + "CONFIG")
-    path = kind_of(Path).parse(given) if given else None
-    assert path is None or isinstance(path, Path)  # noqa: S101 the kind of Path parses to one
-    return path
+    if not given:
+        return None
+    kind = kind_of(Path)
+    try:
+        return cast("Path", kind.parse(given))
+    except ValueError:
+        raise click.UsageError(f"--config: expected {kind.expected}, got {given[:100]!r}", context) from None

@@ -285,6 +285,13 @@ def test_help_shows_doc_variable_and_default() -> None:
     assert "--verbose / --no-verbose" in text
 
 
+@pytest.mark.parametrize("given", ["~nobody-has-this-name/x.yaml", "x\0.yaml"])
+def test_a_file_that_cannot_be_named_is_wrong_usage(given: str) -> None:
+    result = invoke("--config", given)
+
+    assert (result.exit_code, "--config: expected a path" in result.output) == (2, True), result.output
+
+
 def test_the_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", 'data = "/d"\nworkers = 4\n')
 
