@@ -39,6 +39,9 @@ BACKOFF: Final = 0.05
 """Seconds before the second attempt; doubled for each further one."""
 
 
+_NO_KEY: Final = "the ECH configuration cannot be encrypted to"
+
+
 class NoTunnelError(TunnelError):
     """There is no tunnel, and nothing was sent another way. `decision` says why, in words that are metric labels."""
 
@@ -185,6 +188,8 @@ class Attempts:
             raise self._failed(link, Outcome.RESET, error.strerror or "the peer cannot be reached") from error
         except UnicodeError as error:  # a label that is empty or too long
             raise self._failed(link, Outcome.RESET, "the endpoint's host is no name") from error
+        except ValueError as error:  # over QUIC the hello is made only now
+            raise self._failed(link, Outcome.CONFIG_UNUSABLE, _NO_KEY) from error
         except asyncio.CancelledError:
             del self._waiting[link]  # nobody waits, who could be told
             link.close()
@@ -210,7 +215,7 @@ class Attempts:
             if plan.ech is None:
                 raise
             # Its public key may come from a server: of the right length, and no point that a secret can be agreed with.
-            raise HandshakeError(Outcome.CONFIG_UNUSABLE, "the ECH configuration cannot be encrypted to") from error
+            raise HandshakeError(Outcome.CONFIG_UNUSABLE, _NO_KEY) from error
 
     def _failed(self, link: Link, outcome: Outcome, message: str) -> HandshakeError:
         error = HandshakeError(outcome, message)

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.mesh import ALICE, BOB, CREDENTIAL, SERVICE, Mesh, ech_key, static_key
-from tests.fakes.tunnels import Stage, eventually, stage
+from tests.fakes.tunnels import Stage, eventually, reason_of, stage
 from transport.decisions import PeerMode, Reason, SecurityEvent, TunnelMode
 from transport.peers import Endpoint
 from transport.quic import tunnels
@@ -94,6 +95,21 @@ async def test_stale_key_is_replaced_on_a_new_connection() -> None:
 
         assert stream.transport.get_extra_info("tunnel") is TunnelMode.ECH
         await eventually(lambda: it.doorman.stale == 1)
+
+
+async def test_retry_configs_with_a_key_that_is_none_are_unusable() -> None:
+    """The hello is made when aioquic begins: what cannot be sealed to shows there, and leaves no socket behind."""
+    mesh = Mesh()
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with quic_stage(mesh=mesh) as it:
+        mesh.key = ech_key()  # the server's; the dialler goes on with the old one
+        reception = mesh.reception(ech_retry=(replace(mesh.key.config, public_key=bytes(32)),))
+        it.server._reception = lambda: reception
+
+        assert await reason_of(it) is Reason.CONFIG_UNUSABLE
+        assert it.count("aegis_tunnel_handshakes", "dialler", "config_unusable") == 1
+    assert reported == []
 
 
 async def test_without_ech_there_is_noise_still() -> None:
