@@ -38,6 +38,8 @@ GRACE: Final = 10.0
 """Seconds on top of `drain_timeout` until a worker is killed."""
 ASK_TIMEOUT: Final = 3.0
 """Seconds for a worker to answer its parent."""
+LONGEST_SOCKET: Final = 107
+"""Bytes of a socket's path: unix(7), sun_path with the zero at its end."""
 
 PREFIX: Final = "AEGIS_SIDECAR_"
 """Of the variables that hold a sidecar's settings."""
@@ -72,6 +74,11 @@ class Workers:
         with _held_port(config.listen) as port, tempfile.TemporaryDirectory(prefix="aegis-sidecar-") as directory:
             self.ports["listen"] = port
             self._directory = Path(directory)
+            if len(os.fsencode(self._socket(config.workers - 1))) > LONGEST_SOCKET:
+                # Told now: every worker would die of it, again and again.
+                raise CannotListenError(
+                    f"TMPDIR: {directory} is too long, a socket in it has a name of at most {LONGEST_SOCKET} bytes"
+                )
             self._write_config(port)
             async with asyncio.TaskGroup() as tasks:
                 pages = await pages_on_ports(config, self, tasks)

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from settings import Address
+from sidecar.app import CannotListenError
+from sidecar.config import SidecarConfig
+from sidecar.workers import Workers
 from tests.fakes.chat import completion, prompt
 from tests.fakes.datapath import answering_upstream
 from tests.fakes.processes import children, lives
@@ -112,3 +116,15 @@ async def test_workers_learn_secrets_from_the_environment_and_no_file_holds_them
 
     assert len(kept) == 1
     assert not [held for held in kept if b"canary-password" in held]
+
+
+async def test_temporary_directory_that_is_too_long_for_sockets_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    config = SidecarConfig(listen=Address("127.0.0.1", 0), policy_file=(tmp_path,), workers=2)
+
+    with pytest.raises(CannotListenError, match=r"TMPDIR: .* at most 107 bytes"):
+        await Workers(config).run(lambda _: pytest.fail("it cannot be ready"))
