@@ -232,6 +232,8 @@ class AirlockRun:
 
     def response(self, channel: Channel, piece: str, now: UnixNanos, *, last: bool) -> str | Deny:  # noqa: ARG002 no clock
         """What may be released of `channel`, with values in place of tokens."""
+        if channel is self._channel and not last:  # nearly always
+            return piece if self._restorer is None else self._restorer.feed(piece, last=False)
         vault = self._vault
         if vault is None:
             return piece
