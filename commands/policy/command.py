@@ -194,7 +194,13 @@ def _sources(paths: Sequence[Path]) -> dict[str, str]:
     except UnreadableSourceError as error:
         raise click.UsageError(str(error)) from None
     if len(named) < len(paths):
-        texts["-"] = sys.stdin.read(MAX_FILE + 1)
+        raw = sys.stdin.buffer.read(MAX_FILE + 1)
+        if len(raw) > MAX_FILE:
+            raise click.UsageError(f"-: larger than {MAX_FILE} bytes")
+        try:
+            texts["-"] = raw.decode()
+        except UnicodeDecodeError:
+            raise click.UsageError("-: not UTF-8 text") from None
     return texts
 
 

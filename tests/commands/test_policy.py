@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/policies"
 Aegis = Callable[..., Any]
 
 
-def run(*arguments: str, stdin: str | None = None, **environment: str) -> Result:
+def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
     return CliRunner().invoke(main, ["policy", *arguments], input=stdin, env=environment)
 
 
@@ -88,6 +88,17 @@ def test_findings_as_json() -> None:
 @pytest.mark.parametrize("arguments", [("validate",), ("validate", "/nonexistent.yaml"), ("rollback", "0"), ("pshu",)])
 def test_command_that_was_not_understood_ends_with_status_2(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("stdin", "complaint"),
+    [(b"kind: \xff", "-: not UTF-8 text"), ("\u00fc".encode() * (1 << 20), "-: larger than 1048576 bytes")],
+    ids=["no text", "too much of it"],
+)
+def test_standard_input_that_is_no_page_of_text_is_wrong_usage(stdin: bytes, complaint: str) -> None:
+    result = run("validate", "-", stdin=stdin)
+
+    assert (result.exit_code, complaint in result.output) == (2, True), result.output
 
 
 def test_schema_is_printed_as_json() -> None:
