@@ -16,8 +16,12 @@ def console() -> Console:
 
 
 def print_listing(screen: Console, title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and what they stand for, each on one line however long it is: it is there to be copied."""
+    """Names and what they stand for, each on one line however long it is: it is there to be copied.
+
+    What came from elsewhere is only shown: ESC and its kin would steer the terminal.
+    """
     screen.print(Text(title, "bold"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        screen.print(Text.assemble((f"  {name:<{width}}  ", "dim"), value), soft_wrap=True)
+        shown = "".join(character if character.isprintable() else "\ufffd" for character in value)
+        screen.print(Text.assemble((f"  {name:<{width}}  ", "dim"), shown), soft_wrap=True)

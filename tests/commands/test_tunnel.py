@@ -18,6 +18,8 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from aegis import main
+from commands.tunnel.probe import Probed
+from commands.tunnel.view import show_probe
 from tests.controlplane.plane import Plane, running
 from tests.controlplane.tunnels.test_distribution import DOCUMENTS, Sidecar, eventually_confirmed
 from tests.fakes.mesh import ALICE, PKI, PUBLIC_NAME, SERVICE, Mesh, ech_key
@@ -326,6 +328,14 @@ def test_probe_of_a_server_with_an_impossible_key_says_so(ca: str) -> None:
 
     assert result.exit_code == 1
     assert "the public key of the ECH configuration is none" in json.loads(result.output)[1]["detail"]
+
+
+def test_what_a_server_calls_itself_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_probe([Probed(True, "accepted", 0.0, 0.0, certificate="CN=\x1b[2Jnobody")])
+
+    shown = capsys.readouterr().out
+    assert "nobody" in shown
+    assert "\x1b" not in shown
 
 
 def test_probe_of_nothing_says_so(ca: str) -> None:
