@@ -29,7 +29,7 @@ class Prompt:
 def openai_prompt(body: Any) -> Prompt:
     """A chat completions request. Raises RefusedError."""
     messages = _messages(body)
-    system = [m for m in messages if m.get("role") in {"system", "developer"}]
+    system = [m for m in messages if m.get("role") in ("system", "developer")]
     choices = 1 if body.get("n") is None else body["n"]
     if not isinstance(choices, int) or not 1 <= choices <= 128:
         raise RefusedError("n: expected 1 to 128")
@@ -39,9 +39,9 @@ def openai_prompt(body: Any) -> Prompt:
         texts=tuple(text for message in messages for text in _openai_texts(message)),
         last="\n".join(_openai_texts(messages[-1])),
         system="\n".join(text for message in system for text in _openai_texts(message)),
-        tools=tuple(tool["function"]["name"] for tool in _objects(body.get("tools")) if "function" in tool),
+        tools=tuple(str(_object(t["function"]).get("name")) for t in _objects(body.get("tools")) if "function" in t),
         choices=choices,
-        usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        usage=bool(_object(body.get("stream_options")).get("include_usage")),
     )
 
 
@@ -68,6 +68,10 @@ def _messages(body: Any) -> list[dict[str, Any]]:
     if not messages:
         raise RefusedError("messages: expected a list of at least one message")
     return messages
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -201,6 +201,20 @@ def test_what_belongs_to_the_process_cannot_be_set_by_a_request() -> None:
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        {"stream_options": ["include_usage"]},
+        {"tools": [{"function": "f"}, {"function": {}}, 1]},
+        {"messages": [{"role": {}, "content": "x"}]},
+    ],
+)
+async def test_odd_shapes_beside_the_text_are_no_fault_of_the_server(model: Model, odd: dict[str, object]) -> None:
+    reply = await model.ask("/v1/chat/completions", chat("x") | odd)
+
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("/v1/chat/completions", b"{"),
