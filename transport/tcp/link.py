@@ -359,6 +359,8 @@ class Link(asyncio.BufferedProtocol):
             if now - self._look_at < LATE:
                 session.tick(now)
         except TunnelLostError as error:
+            if error.end is End.CLOSED:
+                session.close()
             self._finish(error, silently=error.end is End.SILENT)
             return
         if session.is_doubtful and not self._is_doubted:

@@ -235,6 +235,18 @@ async def test_an_old_tunnel_is_replaced_under_load() -> None:
         assert it.count("aegis_tunnel_ends", "acceptor", "lost") == 0
 
 
+@pytest.mark.looptime
+async def test_streams_that_outlive_an_old_tunnel_are_cut_with_a_word() -> None:
+    async with stage(times=Times(max_age=10, drain_within=10)) as it:
+        stream = await it.connect()
+        await stream.until(lambda found: found.is_lost, within=60)
+
+        assert isinstance(stream.error, TunnelLostError)
+        assert stream.error.end is End.CLOSED
+        await eventually(lambda: it.server.tunnels == 0)
+        assert it.count("aegis_tunnel_ends", "acceptor", "peer_closed") == 1, "not one that broke"
+
+
 # --- keys ---
 
 
