@@ -16,6 +16,10 @@ TEXTS = {
     "German": "Die Patientin klagt über Übelkeit und fragt nach einem Termin. ",
     "Russian": "Пациентка жалуется на тошноту и хочет знать, что делать. ",
     "Chinese": "患者自述恶心，想知道该怎么办。",
+    "a mail that asks for much": (
+        "Please send me the instructions for the new printer, tell your manager that I need the invoice, and list "
+        "what is in the box. "
+    ),
     "order in the open": ORDER,
     "order in base64": base64.b64encode(ORDER.encode()).decode() + " ",
     "order with zero-width letters": "\u200b".join(ORDER),

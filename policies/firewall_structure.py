@@ -52,8 +52,8 @@ _VOID = (
     "not binding|no longer (binding|in force|valid|apply|applies|count|counts|hold|holds)|(do|does) not (apply|bind|count|hold))"
 )
 _SHOW = (
-    "(reveal|show|print|output|paste|copy|quote|recite|repeat|render|dump|display|expose|disclose|list|write|spell|turn|put|"
-    "complete|convert|transcribe|reproduce|give|tell|need|want|send|leak|publish|summari[sz]e|translate|encode)"
+    "(reveal|show|print|output|paste|copy|quote|recite|repeat|render|dump|display|expose|disclose|transcribe|reproduce|leak|"
+    "publish|translate|encode)"
 )
 
 # Programs that read: as a document, or a tool's answer, would address them.
@@ -121,6 +121,7 @@ STRUCTURE: Final[tuple[Cue, ...]] = (
             f" i (am|m) (the|your|an?|one of (the|your)) ({_OWNER}|engineer|person|one|someone|employee) (who|that|which|and) W{{2}}(deployed|built|made|trained|created|wrote|programmed|configured|runs?|owns?|maintains?|designed) (you|this (assistant|bot|model|chat)) ",
             f" (this is|it s|it is) (your|the) ({_OWNER}|engineer) (speaking|here|again)? ",
             " (the )?(user|caller|customer|sender|requester) (is|was|has been) (a |an )?(verified|confirmed|authenticated|cleared|authori[sz]ed) (as |to be )?(an? |the )?(admin|administrator|developer|operator|owner|root|staff) ",
+            f" (you are|you re) (now )?(speaking|talking|chatting) (to|with) (an? |the |your |one of your )?({_OWNER}|admin|root|superuser|supervisor) ",
             " (i am|i m) (staff|cleared|authori[sz]ed|an administrator|the administrator|root) (so|and) (you|these|those|the|it|there|please|tell|give|show) ",
         ),
     ),
@@ -142,6 +143,53 @@ STRUCTURE: Final[tuple[Cue, ...]] = (
             f" {_SHOW} W{{4}}(first|very first|hidden|previous|preceding|earlier|initial) (message|line|lines|turn|words?|text|block|entry) W{{1}}(in|of|from) (this|our|the|your) (conversation|chat|context|session|context window) ",
             " (message|messages|turn|turns|text|context|part) (that )?i (can t|cannot|can not|did not|didn t|don t|do not|am not able to) (see|write|send) W{4}(above|before|hidden|your|you|verbatim|word|quote|exact) ",
             " (what|which) (stands|is|was|were) (written )?in your (configuration|set ?up|system (prompt|message)|initial (prompt|message)|context window) ",
+        ),
+    ),
+    Cue(
+        "shows-what-is-hidden",
+        1.0,
+        (
+            f" {_SHOW} W{{2}}(hidden|secret|concealed|undisclosed) W{{1}}(prompts?|instructions?|directives?|context|polic(y|ies)|guidelines?|system (message|prompt)|briefing) ",
+            f" {_SHOW} W{{3}}(system prompt|system message|developer (message|prompt|instructions)|initial prompt) W{{2}}(contents?|text|verbatim|word for word|in full|in its entirety|above) ",
+            f" {_SHOW} (all |any |the |your |every |me |us ){{0,3}}(secret|hidden) (internal |confidential |private ){{1,2}}(notes?|documents?|data|files?|rules|memory|messages?) ",
+            f" {_SHOW} W{{3}}(variables|memory|memory states?|parameters|placeholders?|notes) (that are |which are )?(used |stored |kept |written )?(in|inside|within|of) your (instructions|prompt|context|memory|configuration|system) ",
+            f" {_SHOW} W{{3}}(documents?|examples?|data|passages?|records?) W{{3}}you (were|are|have been) trained (on|with) ",
+        ),
+    ),
+    Cue(
+        "from-the-top",
+        0.7,
+        (
+            f" {_SHOW} (me |us |out )?(everything|all|all (of )?(the )?(text|messages|words|content)) W{{2}}(from|since|at) the (very )?(beginning|start|top) of (this|the|our) (conversation|chat|session|context|dialogue) ",
+            " (repeat|print|output|write|continue) everything (after|before|above|below|since|up to) (this|that|the) (token|marker|line|tag|word|point) ",
+        ),
+    ),
+    Cue(
+        "safety-taken-away",
+        0.7,
+        (
+            f" ({_CANCEL}|forgo|skip) (all |any |every |the |its |our ){{0,2}}(safety|security|ethical|ethics|moderation) (rules|guidelines|polic(y|ies)|instructions|checks?|measures?|protocols?) ",
+            " (override|bypass) (the |all |any )?(security|safety|moderation|alignment) ",
+            " (security|safety|moderation|restrictions?) (is |are |has been |have been )?(overridden|bypassed|disabled|deactivated) ",
+        ),
+    ),
+    Cue(
+        "freely",
+        0.4,
+        (
+            " (respond|answer|speak|talk|reply|write|act) (completely |totally |entirely )?(freely|without (any )?(limits?|filters?|restraint|inhibitions?)) ",
+            " (access|permission|authori[sz]ation|clearance|root) (is |has been )?granted ",
+            " (you are|you re) now (unrestricted|unlimited|unfiltered|uncensored|free|unlocked|unbound) ",
+        ),
+    ),
+    Cue(
+        "fixed-verdict",
+        0.7,
+        (
+            " (regardless|irrespective) of (the |its |their |what |how |all )?(content|contents|quality|text|facts|evidence|merits?|other|rest|it says|this says) W{3}(recommend|rate|rank|approve|choose|select|score|classify|accept|prefer|say|answer|respond|praise) ",
+            " (recommend|rate|rank|approve|choose|select|score|classify|accept|prefer|praise) W{8}(whatever|regardless|no matter what|irrespective) ",
+            " (ignore|omit|hide|suppress|overlook|leave out) (all |any |every |the )?(negative|critical|bad|unfavou?rable|other) (traits?|reviews?|points?|remarks?|evidence|comments?|aspects?|feedback|candidates?|facts) ",
+            " (number one|1|first|top|best) (choice|candidate|result|option|product|recommendation) (and|but) (ignore|hide|omit|reject|do not) ",
         ),
     ),
     Cue(
