@@ -181,7 +181,7 @@ def _decoded(text: str, signs: set[_Disguise]) -> Iterator[tuple[str, str]]:
     decoded: dict[str, list[str]] = {}
     for disguise, blob in _blobs(text, signs):
         if len(blob) > budget:
-            break
+            continue  # a picture, say; what stands behind it may be an order
         budget -= len(blob)
         raw = _bytes_of(disguise, blob)
         if raw is not None and (readable := _readable(raw)):
