@@ -110,7 +110,7 @@ _CELLS: Final = (r"""[A-Za-z0-9_"'][,;][A-Za-z_"']""", r"[|\t] ?[A-Za-z\"*_`]", 
 
 _IN_TABLES: Final = 3
 """Digits of a text from which on it may be a table whose header announces numbers: shorter ones are none."""
-_BLOCK: Final = 16 * 1024
+_BLOCK: Final = 32 * 1024
 """Bytes of a long text that are asked at once whether they hold a digit."""
 _FLAT: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
 _AHEAD: Final = 80
@@ -126,7 +126,7 @@ _SHAPE: Final = 64
 class Matcher:
     """Compiled triggers. Shared; may be used by several threads at once."""
 
-    __slots__ = ("_digits", "_near", "_tables", "_words", "entries")
+    __slots__ = ("_any_digit", "_digits", "_near", "_tables", "_words", "entries")
 
     def __init__(self, recognizers: Sequence[Recognizer] = RECOGNIZERS) -> None:
         self.entries: list[Entry] = [(_nothing, 0, 0)] * 2
@@ -145,6 +145,7 @@ class Matcher:
             for word in recognizer.words:
                 into += self._word_triggers(recognizer, word)
         self._words, self._near, self._digits = Database(words), Database(near), Database(digits)
+        self._any_digit = Database([(b"[0-9]", 0, _ONCE)])
         self._tables = Database([(_bytes(shape), 0, _ONCE) for shape in _CELLS])
 
     def _word_triggers(self, recognizer: Recognizer, word: str) -> list[Trigger]:
@@ -172,7 +173,7 @@ class Matcher:
             flat = data.translate(_FLAT)
             count = flat.count(b"0")
         else:
-            flat, count = _flattened(data)
+            flat, count = self._flattened(data)
         if count:
             first = flat.find(b"0")
             near = self._near_digits(data, flat, first, count)
@@ -181,6 +182,22 @@ class Matcher:
             events += near
         events.sort()
         return events
+
+    def _flattened(self, data: bytes) -> tuple[bytes, int]:
+        """A long text with `0` for every digit, and how many these are."""
+        # To ask a block whether it holds any takes an eighth of what it takes to translate and to count it.
+        view = memoryview(data)
+        blocks: list[bytes | memoryview] = []
+        count = 0
+        for start in range(0, len(data), _BLOCK):
+            block = view[start : start + _BLOCK]
+            if self._any_digit.scan(block):
+                flat = bytes(block).translate(_FLAT)
+                count += flat.count(b"0")
+                blocks.append(flat)
+            else:
+                blocks.append(block)
+        return b"".join(blocks) if count else data, count
 
     def _near_digits(self, data: bytes, flat: bytes, first: int, count: int) -> list[Event]:
         if count * _SPARSE > len(data) or (count >= _IN_TABLES and self._is_tabular(data)):
@@ -196,24 +213,6 @@ class Matcher:
 
 
 _id: Final = itemgetter(1)
-
-
-def _flattened(data: bytes) -> tuple[bytes, int]:
-    """A long text with `0` for every digit, and how many these are."""
-    # To ask a block for each digit takes a fifth of what it takes to translate and to count it.
-    blocks = []
-    count = 0
-    for start in range(0, len(data), _BLOCK):
-        block = data[start : start + _BLOCK]
-        if any(map(block.__contains__, _DIGITS)):
-            block = block.translate(_FLAT)
-            count += block.count(b"0")
-        blocks.append(block)
-    return b"".join(blocks) if count else data, count
-
-
-_DIGITS: Final = tuple(b"%d" % digit for digit in (1, 2, 0, 3, 4, 5, 6, 7, 8, 9))
-"""The most frequent ones first."""
 
 
 def _around_digits(flat: bytes, first: int) -> Iterator[tuple[int, int]]:
@@ -244,7 +243,7 @@ class Database:
         self._database: Any = compiled(triggers)
         self._scratches: list[Any] = []
 
-    def scan(self, data: bytes) -> list[Event]:
+    def scan(self, data: bytes | memoryview) -> list[Event]:
         """Every trigger that fires, unordered."""
         # One scratch per scan in flight. `pop` and `append` of a list are atomic, so threads need no lock.
         scratch = self._scratches.pop() if self._scratches else hyperscan.Scratch(self._database)
