@@ -46,7 +46,9 @@ _STRUCTURAL: Final = frozenset(
 """Keys that say where text stands in a request, not what it is."""
 _LONGEST_FIELD: Final = 256
 """Characters of a string that its key may explain."""
-_TOKENISE: Final = Action.TOKENISE  # looked up once: reaching a member costs more than the comparison
+# Looked up once: reaching a member costs more than the comparison.
+_TOKENISE: Final = Action.TOKENISE
+_USER: Final = Role.USER
 _UNISSUED: Final = "airlock.unissued_token"
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -143,7 +145,7 @@ class AirlockRun:
                 f"the prompt holds identifiers that the policy refuses: {', '.join(sorted(blocked))}",
             )
         edits = self._edits(segments, found)
-        return Forward(edits, policy.config.hint or None if self._vault else None)
+        return Forward(edits, policy.config.hint or None if self._vault is not None else None)
 
     def _acted_upon(self, spans: Sequence[Span], shift: int, length: int) -> list[Span]:
         """Spans of the segment's own text that something happens to, counted. A new list."""
@@ -160,15 +162,19 @@ class AirlockRun:
     def _edits(self, segments: Sequence[Segment], found: dict[int, list[Span]]) -> dict[Path, str]:
         """The new texts. `found`: spans by the place of their segment."""
         exchange = self._exchange
-        opening = next((segment.text for segment in segments if segment.role is Role.USER), None)
-        if exchange.dialect is DialectName.OPENAI_EMBEDDINGS:
-            opening = None  # equal inputs must give equal vectors: queries and documents come in requests of their own
+        opening: str | None = None
+        # Equal inputs must give equal vectors: queries and documents come in requests of their own.
+        if exchange.dialect is not DialectName.OPENAI_EMBEDDINGS:
+            for segment in segments:
+                if segment.role is _USER:
+                    opening = segment.text
+                    break
         vault = Vault(Conversation(self._policy.tenant, exchange.peer, exchange.conversation, opening))
         edits = self._rewritten(vault, segments, found)
         if self._policy.config.quote_literals:
             while self._quote(vault, segments, found):
                 edits = self._rewritten(vault, segments, found)
-        self._vault = vault or None
+        self._vault = vault if vault.cores else None
         return edits
 
     def _rewritten(

@@ -1,8 +1,8 @@
 """Tokens: what stands for an identifier in a prompt, and which value a token of an answer stands for.
 
 A token is `[LABEL-XXXXXX]`. Square brackets survive JSON and HTML encoders, hyphens survive markdown. The tag is
-Crockford base32 of a keyed BLAKE2b under a key of the conversation: the same value gives the same token in every
-message and on every turn, on every sidecar of the tenant, and says nothing without the key.
+Crockford base32 of a BLAKE2b of conversation and value under the tenant's key: the same value gives the same token in
+every message and on every turn, on every sidecar of the tenant, and says nothing without the key.
 
 A vault belongs to one request and holds only values that stand in that request. So an answer can restore nothing that
 its own caller did not send, whatever tokens a prompt or a model makes up.
@@ -30,23 +30,21 @@ _CALLERS: Final = 1024
 
 # RFC 7693 section 2.8: what keeps one use of the hash apart from all others.
 _OF_TENANT: Final = b"aegis airlock v2"
-_OF_SCOPE: Final = b"airlock scope v2"
 _OF_TOKEN: Final = b"airlock token v2"
 
 
-def keyed_hash(key: bytes, purpose: bytes, size: int) -> blake2b:
-    """BLAKE2b (RFC 7693) that has read its key, to be copied for each message (docs/adr/0024). `key`: at most 64 bytes.
-    `purpose`: at most 16."""
-    return blake2b(key=key, person=purpose, digest_size=size)
-
-
 class Tenant:
-    """What all conversations of a tenant share. May be used by several threads."""
+    """What all conversations of a tenant share. May be used by several threads.
 
-    __slots__ = ("_callers", "_scopes")
+    A digest of BLAKE2b (RFC 7693) under the tenant's key says what the token is; what it is fed first says whose it is
+    (docs/adr/0024). Copies of a hash that was fed make as many digests as there are values.
+    """
+
+    __slots__ = ("_callers", "_keyed")
 
     def __init__(self, key: bytes) -> None:
-        self._scopes = keyed_hash(blake2b(key, person=_OF_TENANT, digest_size=32).digest(), _OF_SCOPE, 32)
+        key = blake2b(key, person=_OF_TENANT, digest_size=32).digest()
+        self._keyed = blake2b(key=key, person=_OF_TOKEN, digest_size=LONGEST_TAG)
         self._callers: dict[str, blake2b] = {}
 
     def caller(self, peer: str) -> blake2b:
@@ -55,23 +53,24 @@ class Tenant:
         if tags is None:
             if len(self._callers) >= _CALLERS:
                 self._callers.clear()
-            tags = self._callers[peer] = self.scope(peer, b"caller\0")
+            tags = self._callers[peer] = self.scope(peer, b"caller", b"")
         return tags
 
-    def scope(self, peer: str, scope: bytes) -> blake2b:
-        """The keyed hash for values of `scope` from `peer`."""
-        # The length before the peer's name keeps ("a", "bc") and ("ab", "c") apart.
-        name = peer.encode()
-        derived = self._scopes.copy()
-        derived.update(len(name).to_bytes(4) + name + scope)
-        return keyed_hash(derived.digest(), _OF_TOKEN, LONGEST_TAG)
+    def scope(self, peer: str, kind: bytes, name: bytes) -> blake2b:
+        """The hash for values of `peer` in the scope of this kind and name, to be copied."""
+        # Lengths before what is of any length keep ("a", "bc") and ("ab", "c") apart.
+        caller = peer.encode()
+        keyed = self._keyed.copy()
+        keyed.update(b"%b\0%b%b%b" % (kind, len(caller).to_bytes(8), caller, len(name).to_bytes(8)))
+        keyed.update(name)
+        return keyed
 
 
 class Conversation:
-    """The keys under which the tokens of one exchange are made, derived when they are first needed.
+    """Whose the tokens of one exchange are, worked out when it is first needed.
 
-    Values that only the parties of the conversation wrote have a key of the conversation. Values that stand in
-    instructions and tool descriptions have a key of the caller: many conversations share that preamble, and if its
+    Values that only the parties of the conversation wrote have tokens of the conversation. Values that stand in
+    instructions and tool descriptions have tokens of the caller: many conversations share that preamble, and if its
     tokens changed from one to the next, the provider's prompt cache would never hit.
     """
 
@@ -87,17 +86,16 @@ class Conversation:
         self._own: blake2b | None = None
 
     def tags(self, *, preamble: bool) -> blake2b:
-        """The keyed hash that makes tags, to be copied."""
+        """The hash that makes tags, to be copied."""
         if preamble or not (self._id or self._opening is not None):
             return self._tenant.caller(self._peer)
         if self._own is None:
-            self._own = self._tenant.scope(self._peer, self._scope())
+            if self._id:
+                self._own = self._tenant.scope(self._peer, b"id", self._id.encode())
+            else:
+                opening = (self._opening or "").encode("utf-8", "surrogatepass")
+                self._own = self._tenant.scope(self._peer, b"opening", opening)
         return self._own
-
-    def _scope(self) -> bytes:
-        if self._id:
-            return b"id\0" + self._id.encode()
-        return b"opening\0" + (self._opening or "").encode("utf-8", "surrogatepass")
 
 
 class Vault:

@@ -49,7 +49,11 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
         found.append((start, start + len(literal), written(text)))
         before[path] = old
     try:
-        result = splice(document, found)
+        if len(found) == 1:
+            start, end, instead = found[0]
+            result = b"%b%b%b" % (document[:start], instead, document[end:])
+        else:
+            result = splice(document, found)
         if b"\\" not in document:
             return result
         after = read_json(result)

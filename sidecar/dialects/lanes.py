@@ -86,16 +86,21 @@ class Lanes:
         """What the client may have of a channel that is one text. Only if `counted`, the lane and its `offsets` are
         kept, and the text goes through word by word to make them as fine as can be."""
         if not counted:
-            released = self._restore(channel, _joined(text) if text and _is_high(text[-1]) else text, True)
-            if isinstance(released, Deny):
-                raise AnswerRefusedError(released)
-            return released
+            return whole(self._restore, channel, text)
         lane = self.lane(channel)
         return "".join([lane.release(word) for word in _WORD.findall(text)]) + lane.release("", last=True)
 
     def open(self) -> Iterator[Lane]:
         """The lanes that have begun and not ended, in order of their beginning."""
         return (lane for lane in self._lanes.values() if not lane.ended)
+
+
+def whole(restore: Restore, channel: Channel, text: str) -> str:
+    """What the client may have of a channel that is one text. Raises `AnswerRefusedError`."""
+    released = restore(channel, _joined(text) if text and _is_high(text[-1]) else text, True)
+    if isinstance(released, Deny):
+        raise AnswerRefusedError(released)
+    return released
 
 
 def _joined(text: str) -> str:

@@ -15,7 +15,7 @@ from sidecar.codecs.json_strict import Json, JsonError, read_json_with_lone_surr
 from sidecar.codecs.sse import Data, EventTooLargeError, Splitter, event_data, with_data
 from sidecar.dialects.cited import CitedDocuments, Quote
 from sidecar.dialects.dialect import MalformedAnswerError, Observed, Restore
-from sidecar.dialects.lanes import Lane, Lanes
+from sidecar.dialects.lanes import Lane, Lanes, whole
 from sidecar.dialects.observing import Notes
 from sidecar.dialects.provider_errors import without_credentials
 from sidecar.dialects.templates import NumberedTemplate, Template
@@ -25,8 +25,6 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 _MAX_TEMPLATES: Final = 8
 """Shapes of events remembered at a time: choices and parallel tool calls interleave."""
-
-_NONE: Final[frozenset[Channel]] = frozenset()
 
 _TRIAL_TEMPLATES: Final = 16
 """Shapes that are learnt before it must pay: a server that puts a counter into every event would cost us dearly."""
@@ -323,14 +321,20 @@ class RestoringBody:
         wholes = texts.wholes
         if len(wholes) > 1 and len({channel for _, channel, _ in wholes}) != len(wholes):
             raise MalformedAnswerError("two texts claim to be the same one")
-        lanes = Lanes(self._restore)
-        counted = {channel for _, channel, _, _ in texts.offsets} if texts.offsets else _NONE
-        for path, channel, text in wholes:
-            released = lanes.whole(channel, text, counted=bool(counted) and channel in counted)
-            if released != text:
-                edits[path] = released
-        if counted:
+        restore = self._restore
+        if texts.offsets:
+            lanes = Lanes(restore)
+            counted = {channel for _, channel, _, _ in texts.offsets}
+            for path, channel, text in wholes:
+                released = lanes.whole(channel, text, counted=channel in counted)
+                if released != text:
+                    edits[path] = released
             _shift(texts, lanes, edits)
+        else:
+            for path, channel, text in wholes:
+                released = whole(restore, channel, text)
+                if released != text:
+                    edits[path] = released
         if self._cited is not None:
             _place(texts, self._cited, edits)
         self.observed.finished = True
