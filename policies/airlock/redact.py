@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from policies.airlock.config import Action, AirlockConfig
@@ -49,6 +50,7 @@ _LONGEST_FIELD: Final = 256
 # Looked up once: reaching a member costs more than the comparison.
 _TOKENISE: Final = Action.TOKENISE
 _USER: Final = Role.USER
+_label: Final = itemgetter(2)
 _UNISSUED: Final = "airlock.unissued_token"
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -147,17 +149,18 @@ class AirlockRun:
         edits = self._edits(segments, found)
         return Forward(edits, policy.config.hint or None if self._vault is not None else None)
 
-    def _acted_upon(self, spans: Sequence[Span], shift: int, length: int) -> list[Span]:
-        """Spans of the segment's own text that something happens to, counted. A new list."""
+    def _acted_upon(self, spans: list[Span], shift: int, length: int) -> list[Span]:
+        """Spans of the segment's own text that something happens to, counted. Not to be changed: it may be `spans`."""
         allowed, findings = self._policy.allowed, self._findings
-        acted = []
-        for span in spans:
-            start, end, label = span
-            if label in allowed or end <= shift:
-                continue
+        if shift or not allowed.isdisjoint(map(_label, spans)):
+            spans = [
+                Span(max(0, start - shift), min(length, end - shift), label)
+                for start, end, label in spans
+                if label not in allowed and end > shift
+            ]
+        for label in map(_label, spans):
             findings[label] = findings.get(label, 0) + 1
-            acted.append(Span(max(0, start - shift), min(length, end - shift), label) if shift else span)
-        return acted
+        return spans
 
     def _edits(self, segments: Sequence[Segment], found: dict[int, list[Span]]) -> dict[Path, str]:
         """The new texts. `found`: spans by the place of their segment."""

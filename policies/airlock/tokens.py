@@ -123,9 +123,6 @@ class Vault:
         """Never a value, never a token."""
         return f"Vault({len(self._values)} tokens)"
 
-    def __bool__(self) -> bool:
-        return bool(self._values)
-
     def token(self, label: Label, value: str, *, preamble: bool) -> str:
         """The token for `value`. All values of the preamble must be asked for before all others: a value that stands
         in both gets its token there, once."""
@@ -145,16 +142,14 @@ class Vault:
         core = _NAMES[label] + tag
         # Two values with one tag: the later one gets a longer tag, which is no prefix trouble, since a token ends where
         # its letters and digits end. Document order decides, so every turn of a conversation decides alike.
-        while core in self._values and len(tag) < LONGEST_TAG:
+        values, cores = self._values, self.cores
+        while core in values and len(tag) < LONGEST_TAG:
             tag = letters[: len(tag) + 1]
             core = _NAMES[label] + tag
-        self._values[core] = value
-        cores = self.cores.get(tag)
-        self.cores[tag] = (core,) if cores is None else (*cores, core)
+        values[core] = value
+        cores[tag] = (*cores[tag], core) if tag in cores else (core,)
         if preamble:
             self._preamble.add(core)
-        if self._sorted:
-            self._sorted = []
         token = self._tokens[named] = f"[{core}]"
         return token
 
@@ -164,7 +159,7 @@ class Vault:
 
     def begins(self, start: str) -> bool:
         """Whether some core begins with `start`."""
-        if not self._sorted:
+        if len(self._sorted) != len(self._values):
             self._sorted = sorted(self._values)
         position = bisect_left(self._sorted, start)
         return position < len(self._sorted) and self._sorted[position].startswith(start)

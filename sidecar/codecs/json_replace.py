@@ -34,7 +34,6 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
     if len(document) > LONGEST:
         return None
     found: list[Replacement] = []
-    before: dict[Path, str] = {}
     for path, text in edits.items():
         old = _at(tree, path)
         if type(old) is not str:
@@ -47,7 +46,6 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
         if start < 0:
             return None
         found.append((start, start + len(literal), written(text)))
-        before[path] = old
     try:
         if len(found) == 1:
             start, end, instead = found[0]
@@ -59,7 +57,7 @@ def with_strings(document: bytes, tree: Json | Mapping[str, Json], edits: Mappin
         after = read_json(result)
     except (ValueError, JsonError):  # they overlap, or it is no document any more
         return None
-    return result if _is_edited(after, tree, edits, before) else None
+    return result if _is_edited(after, tree, edits) else None
 
 
 def _only_place(document: bytes, literal: bytes) -> int:
@@ -68,37 +66,37 @@ def _only_place(document: bytes, literal: bytes) -> int:
     beginning = literal[:_BEGINNING]
     place = -1
     start = document.find(beginning)
-    for _ in range(_ATTEMPTS):
-        if start < 0:
-            return place
+    attempts = _ATTEMPTS
+    while start >= 0:
         if document.startswith(literal, start):
             if place >= 0:
                 return -1
             place = start
+        attempts -= 1
+        if not attempts:
+            return -1
         start = document.find(beginning, start + 1)  # not behind it: what overlaps counts
-    return -1
+    return place
 
 
-def _is_edited(
-    after: Json, tree: Json | Mapping[str, Json], edits: Mapping[Path, str | int], before: Mapping[Path, str]
-) -> bool:
+def _is_edited(after: Json, tree: Json | Mapping[str, Json], edits: Mapping[Path, str | int]) -> bool:
     """Whether `after` is `tree` with the edits. Turns `after` back into `tree` on the way."""
     for path, text in edits.items():
         holder: Any = _at(after, path[:-1])
         if not path or type(holder) not in (dict, list) or _at(holder, path[-1:]) != text:
             return False
-        holder[path[-1]] = before[path]
+        holder[path[-1]] = _at(tree, path)
     return after == tree
 
 
 def _at(tree: Json | Mapping[str, Json], path: Path) -> Any:
     """The value at a path; None where there is none, and for paths into documents held by strings."""
     value: Any = tree
-    for step in path:
-        if type(value) is dict:
-            value = value.get(step)
-        elif type(value) is list and type(step) is int and 0 <= step < len(value):
+    try:
+        for step in path:
+            if value.__class__ is str:
+                return None
             value = value[step]
-        else:
-            return None
+    except (KeyError, IndexError, TypeError):
+        return None
     return value
