@@ -41,6 +41,8 @@ _STOP_GRACE: Final = 2.0
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
+    # What comes in is small. Each Ack would be answered by a PING to measure a bandwidth that nobody needs (ADR 52).
+    ("grpc.http2.bdp_probe", 0),
     *LONG_LIVED,
 )
 

@@ -46,6 +46,9 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     # gRPC ignores a misspelt option without a word: tests/controlplane/test_options.py sees them work.
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
+    # Room for a whole Delta from the start, instead of a PING after each to learn how much would be good (ADR 52).
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
