@@ -26,7 +26,7 @@ from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode, U
 from sidecar import refusals
 from sidecar.account import Account
 from sidecar.answering import Answering
-from sidecar.codecs.http1_chunked import chunk, whole_chunk
+from sidecar.codecs.http1_chunked import chunk, whole_chunk, whole_chunks
 from sidecar.codecs.http1_delivery import Delivery, at_once, delivery_to
 from sidecar.codecs.http1_errors import BadRequestError
 from sidecar.codecs.http1_head import AnswerHead, RequestHead
@@ -259,11 +259,13 @@ class ExchangeRun:
         self._read_answer(data, ended=False)
 
     def answer_chunk(self, data: bytes) -> bool:
-        """One chunk of the answer came, framing and all: if it is one that may leave at once, it does. Else False."""
+        """Some of the answer came, framing and all: what is one chunk, or several, takes a short way. Else False."""
         follow = self._follow
-        start = whole_chunk(data) if follow is not None else 0
-        if follow is None or not start:
+        if follow is None:
             return False
+        start = whole_chunk(data)
+        if not start:
+            return self._answer_chunks(whole_chunks(data))
         body = data[start:-2]
         try:
             released = follow(body)
@@ -283,6 +285,14 @@ class ExchangeRun:
         elif released:
             self._client.send(chunk(released))
         return True
+
+    def _answer_chunks(self, contents: list[bytes]) -> bool:
+        """Several chunks of the answer came at once, an event each, perhaps: they leave at once. False: none came."""
+        for body in contents:
+            self._read_answer(body, ended=False)
+        if contents:
+            self.flush()
+        return bool(contents)
 
     def answer_end(self, data: bytes) -> None:
         """The answer is whole, and its connection the pool's again."""

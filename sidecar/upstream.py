@@ -37,8 +37,8 @@ class Caller(AnswerSink, Protocol):
         """Go on."""
 
     def answer_chunk(self, data: bytes) -> bool:
-        """What came is one whole chunk of the answer, framing and all, or looks like one at a glance. False: nothing
-        was made of it, tell it the long way. True: no flush has to follow."""
+        """Some of the answer came behind a whole chunk, framing and all. False: nothing was made of it, it is no whole
+        chunk; tell it the long way. True: no flush has to follow."""
 
     def flush(self) -> None:
         """All that came at once has been told: hand on what may be handed on."""

@@ -41,6 +41,27 @@ def whole_chunk(data: bytes) -> int:
     return 0
 
 
+def whole_chunks(data: bytes) -> list[bytes]:
+    """The contents of `data` if it is nothing but whole chunks with some content, each written as `chunk` would write
+    it; empty: it is not."""
+    contents = []
+    at = 0
+    while at < len(data):
+        start = data.find(b"\r\n", at, at + 10) + 2
+        size = data[at : start - 2] if start > at + 2 else b""
+        if not _HEX.fullmatch(size):
+            return []
+        end = start + int(size, 16)
+        if not data.startswith(b"\r\n", end):
+            return []
+        contents.append(data[start:end])
+        at = end + 2
+    return contents
+
+
+_HEX: Final = re.compile(rb"[1-9a-f][0-9a-f]{0,7}")
+
+
 def _size_line(size: int) -> bytes:
     """What begins a chunk that takes `size` bytes; empty: none does."""
     for digits in range(1, 9):

@@ -85,6 +85,25 @@ async def test_stream_that_nobody_changes_is_forwarded_chunk_by_chunk_as_it_came
         assert (seen.input_tokens, seen.output_tokens) == (3, 5)
 
 
+@pytest.mark.parametrize("policies", [(), (Watching(),), (Swapping(),)], ids=["unread", "observed", "read"])
+async def test_several_events_a_read_leave_in_one_write(policies: tuple[Policy, ...]) -> None:
+    first, *others = [WORDS[0], *WORDS, b": still there\n\n", *WORDS, ENDS]
+
+    told = await stream(policies, [chunked(first), chunked(*others), chunked(DONE) + LAST])
+
+    assert told.answer.body == b"".join([first, *others, DONE])
+    assert told.answer.raw_body == chunked(first, b"".join(others), DONE) + LAST
+    assert told.entry.response_digest == hashlib.sha256(told.answer.body).digest()
+
+
+async def test_nothing_behind_a_refused_event_of_one_read_is_shown() -> None:
+    told = await stream([Judging()], [chunked(WORDS[0]), chunked(*WORDS, says("wrong"), says("more"))])
+
+    assert told.answer.body.startswith(WORDS[0])
+    assert b"test_invalid_answer" in told.answer.body
+    assert not {b"wrong", b"more"} & set(told.answer.body.split(b'"'))
+
+
 async def test_value_comes_back_in_one_event_and_cut_over_several_of_them() -> None:
     policy = AirlockPolicy(AirlockConfig(profile=Profile.HIPAA_SAFE_HARBOR), bytes(32))
     token = await token_of_the_address(policy)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from sidecar.codecs.http1_chunked import LAST_CHUNK, MAX_LINE, BadChunkError, ChunkedReader, chunk, whole_chunk
+from sidecar.codecs.http1_chunked import (
+    LAST_CHUNK,
+    MAX_LINE,
+    BadChunkError,
+    ChunkedReader,
+    chunk,
+    whole_chunk,
+    whole_chunks,
+)
 from tests.fakes.cuts import cuts
 
 pieces = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
@@ -35,6 +43,30 @@ def test_chunk_of_ours_is_known_as_a_whole_one(content: bytes) -> None:
     data = chunk(content)
 
     assert data[whole_chunk(data) : -2] == content
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
+def test_chunks_of_ours_are_known_as_whole_ones(contents: list[bytes]) -> None:
+    assert whole_chunks(b"".join(map(chunk, contents))) == contents
+
+
+@given(pieces, st.binary(max_size=9), st.integers(0, 200), st.integers(0, 200))
+@example([b"a"], LAST_CHUNK, 0, 200)
+@example([b"a"], b"1;x\r\na\r\n", 0, 200)
+@example([b"a"], b"+1\r\na\r\n", 0, 200)
+@example([b"a"], b"01\r\na\r\n", 0, 200)
+@example([b"a"], b"\r\n", 0, 200)
+@example([b"ab"], b"", 1, 200)
+def test_what_is_known_as_whole_chunks_are_such_to_the_reader(
+    parts: list[bytes], rest: bytes, start: int, end: int
+) -> None:
+    data, reader = (b"".join(map(chunk, parts)) + rest)[start:end], ChunkedReader()
+    contents = whole_chunks(data)
+
+    if contents:
+        assert reader.feed(data) == (b"".join(contents), b"")
+        assert reader.is_between_chunks
+        assert not reader.finished
 
 
 @given(
