@@ -25,7 +25,7 @@ from typing import Final
 from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode, UnixNanos
 from sidecar import refusals
 from sidecar.account import Account
-from sidecar.answering import Answering
+from sidecar.answering import Answering, is_restored_at_once, restored_at_once
 from sidecar.codecs.http1_chunked import chunk, whole_chunk, whole_chunks
 from sidecar.codecs.http1_delivery import Delivery, at_once, delivery_to
 from sidecar.codecs.http1_errors import BadRequestError
@@ -269,13 +269,9 @@ class ExchangeRun:
         body = data[start:-2]
         try:
             released = follow(body)
-        except AnswerRefusedError as refused:
+        except (AnswerRefusedError, MalformedAnswerError) as error:
             self._account.received(body)
-            self._answer_refused(refused.deny)
-            return True
-        except MalformedAnswerError as error:
-            self._account.received(body)
-            self._refuse(refusals.malformed_answer(error))
+            self._answer_is_void(error)
             return True
         if released is None:
             return False
@@ -312,7 +308,8 @@ class ExchangeRun:
         reads = inspected is not None and (inspected.changes_answer or head.status >= 400 or head.is_stream)
         plain = self._sending.is_whole and self._head.is_persistent and not self._services.draining
         waits = self._connection is None or self._patience is not None
-        if waits or not plain or (reads and not self._is_restored_at_once(head, body)):
+        longest = self._services.limits.inline_body
+        if waits or not plain or (reads and not is_restored_at_once(head, body, inspected, longest)):
             self.answer_head(head, len(body))
             self.answer_end(body)
             return
@@ -320,38 +317,15 @@ class ExchangeRun:
         account.status = head.status
         if body:
             account.received(body)
-        if inspected is not None:
+        if reads and inspected is not None:
             try:
-                body = self._restored(head, body, inspected) if reads else body
-            except AnswerRefusedError as refused:
-                self._answer_refused(refused.deny)
+                body = restored_at_once(head, body, self._plan.dialect, inspected, account, self._services.now())
+            except (AnswerRefusedError, MalformedAnswerError) as error:
+                self._answer_is_void(error)
                 return
-            except MalformedAnswerError as error:
-                self._refuse(refusals.malformed_answer(error))
-                return
-            if not reads and not head.content_encoding:
-                account.observed = self._plan.dialect.note(body)
+        elif inspected is not None and not head.content_encoding:
+            account.observed = self._plan.dialect.note(body)
         self._whole_answer = at_once(head.rendered, self._own_fields(), body)
-
-    def _is_restored_at_once(self, head: AnswerHead, body: bytes) -> bool:
-        """Whether all there is to do with a whole answer is to put values back, and not for long."""
-        is_plain = head.status < 300 and not head.is_stream and not head.content_encoding
-        is_short = 0 < len(body) <= self._services.limits.inline_body
-        return is_plain and is_short and self._inspected is not None and not self._inspected.guards_answer
-
-    def _restored(self, head: AnswerHead, body: bytes, inspected: Inspected) -> bytes:
-        """A whole JSON answer as policies let it go. Raises AnswerRefusedError or MalformedAnswerError."""
-        account, policies, now = self._account, inspected.policies, self._services.now()
-        assert policies is not None  # noqa: S101 they want to see it
-        respond = policies.responder()
-        answer = self._plan.dialect.answer(
-            head.content_type, lambda channel, piece, last: respond(channel, piece, now, last=last), inspected.cited
-        )
-        account.observed = answer.observed
-        try:
-            return answer.feed(body) + answer.close()
-        finally:
-            account.findings = policies.findings()
 
     def _read_answer(self, data: bytes, *, ended: bool) -> None:
         answering = self._answering
@@ -366,10 +340,8 @@ class ExchangeRun:
                 self._services.inspector.submit(size, answering.rest_or_reason, self._answer_came_back, self._is_wanted)
             elif ended:
                 answering.end(answering.rest())
-        except AnswerRefusedError as refused:
-            self._answer_refused(refused.deny)
-        except MalformedAnswerError as error:
-            self._refuse(refusals.malformed_answer(error))
+        except (AnswerRefusedError, MalformedAnswerError) as error:
+            self._answer_is_void(error)
 
     def _answer_came_back(self, rest: bytes | AnswerRefusedError | MalformedAnswerError | None) -> None:
         """The inspector's thread has read a long answer, or failed to: None."""
@@ -377,19 +349,20 @@ class ExchangeRun:
         if self._over or answering is None:
             return
         answering.is_away = False
-        match rest:
-            case bytes():
-                answering.end(rest)
-            case AnswerRefusedError(deny=deny):
-                self._answer_refused(deny)
-            case MalformedAnswerError():
-                self._refuse(refusals.malformed_answer(rest))
-            case None:
-                self._refuse(refusals.INTERNAL)
+        if isinstance(rest, bytes):
+            answering.end(rest)
+        elif rest is None:
+            self._refuse(refusals.INTERNAL)
+        else:
+            self._answer_is_void(rest)
         self.flush()
 
-    def _answer_refused(self, deny: Deny) -> None:
-        """A policy ended the answer. The model is asked once more if nobody saw anything of this one."""
+    def _answer_is_void(self, error: AnswerRefusedError | MalformedAnswerError) -> None:
+        """It cannot be read, or a policy ended it: then the model is asked again, if nobody saw anything of it."""
+        if isinstance(error, MalformedAnswerError):
+            self._refuse(refusals.malformed_answer(error))
+            return
+        deny = error.deny
         if deny.retry and self._times_asked_again < ASKED_AGAIN and not self._delivering().begun:
             self._times_asked_again += 1
             self._asks_again = True
