@@ -1,23 +1,31 @@
 """What is made of one request body."""
 
+import asyncio
+import time
+
+from observability.metrics import Registry
+from observability.telemetry import Telemetry
 from policies.model import FORWARD_UNCHANGED, DialectName, ExchangeId, UnixNanos
+from policies.snapshot import Upstream
 from sidecar.codecs.http1_head import RequestHead
+from sidecar.deadlines import Deadlines
 from sidecar.dialects.registry import Dialects
 from sidecar.inspection import Inspected, inspect
 from sidecar.plan import Plan, Planner
+from sidecar.upstream_pool import UpstreamPool
 from tests.fakes.chat import prompt
 from tests.fakes.datapath import snapshot_of
 from tests.fakes.policies import Watching
 
 
-class NoPool:
-    """Where an upstream stands, and nothing more."""
-
-    host, port, authority, base_path = "model", 80, "model", ""
+def idle_pool(upstream: Upstream) -> UpstreamPool:
+    """Of connections that nobody asks for."""
+    deadlines, telemetry = Deadlines(time.monotonic), Telemetry(Registry())
+    return UpstreamPool(upstream, asyncio.TaskGroup(), deadlines, telemetry, max_connections=1)
 
 
 def plan_for(policy: Watching) -> Plan:
-    planner = Planner(Dialects(), lambda _: NoPool())  # type: ignore[arg-type,return-value]  # nothing is sent
+    planner = Planner(Dialects(), idle_pool)
     head = RequestHead("POST", ("/v1/chat/completions", ""), [(b"host", b"a")], is_http11=True)
     return planner.plan(head, snapshot_of("http://model", policy))
 
