@@ -4,6 +4,8 @@ A revision is the whole set of documents at one moment. It is written in one tra
 changed afterwards; a rollback is a new revision with old content.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ Resources = Mapping[DocumentKey, pb.Resource]
 
 _BUSY: Final = 10_000
 """Milliseconds to wait for another process that writes."""
+_LOOK_AGAIN: Final = 0.02
+"""Seconds."""
 _UPGRADING: Final = int.from_bytes(b"aegis/up")
 """Number of the advisory lock around upgrades of the schema. Of this database only."""
 
@@ -293,8 +297,24 @@ def _upgrade(connection: Connection) -> None:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where pysqlite guesses
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY}", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={_BUSY}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Replicas that start together all want to turn a new file to WAL, and SQLite lets none of them wait for it: two
+    that did would wait for each other."""
+    give_up = time.monotonic() + _BUSY / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(_LOOK_AGAIN)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -298,6 +299,21 @@ def test_replicas_that_start_together_make_the_tables_once(url: str) -> None:
     assert [store.newest() for store in stores] == [0] * 4
     for store in stores:
         store.close()
+
+
+def test_new_file_that_another_replica_writes_is_waited_for(tmp_path: Path) -> None:
+    """SQLite refuses to turn it to WAL at once, whatever the busy timeout is."""
+    with closing(sqlite3.connect(tmp_path / "p.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(PolicyStore.open, f"sqlite:///{tmp_path / 'p.db'}")
+            with pytest.raises(TimeoutError):
+                opening.result(timeout=0.2)
+            other.execute("COMMIT")
+            store = opening.result()
+
+    assert store.newest() == 0
+    store.close()
 
 
 @pytest.mark.peers
