@@ -75,13 +75,6 @@ class Account:
         else:
             self._response_hash.update(body)
 
-    @property
-    def result(self) -> ResultCode:
-        """How the exchange ended, if an answer came that nobody changes."""
-        if self.status >= 400:
-            return ResultCode.UPSTREAM_REFUSED
-        return ResultCode.UPSTREAM_FAILED if self.observed.upstream_error else ResultCode.FORWARDED
-
     def entry(self, exchange: ExchangeId, plan: Plan, result: ResultCode, ended_at: UnixNanos) -> AuditEntry:
         """For the audit trail."""
         entry = (
@@ -128,3 +121,12 @@ class Account:
         )
         made: ExchangeRecord = _new(ExchangeRecord, record)
         return made
+
+
+def ended_as(status: int, observed: Observed | None) -> ResultCode:
+    """How an exchange ended whose answer came to its end. `observed`: in the answer; None: it passed unread."""
+    if status >= 400:
+        return ResultCode.UPSTREAM_REFUSED
+    if observed is not None and observed.upstream_error:
+        return ResultCode.UPSTREAM_FAILED
+    return ResultCode.FORWARDED

@@ -9,7 +9,7 @@ from typing import Final
 
 from policies.model import Channel, ChannelKind, Deny, ResultCode, UnixNanos
 from policies.pipeline import PipelineRun, Respond
-from sidecar.account import Account
+from sidecar.account import Account, ended_as
 from sidecar.answer_guard import AnswerGuard
 from sidecar.codecs.http1_delivery import NO_BODY, UNKNOWN, Delivery
 from sidecar.codecs.http1_head import UNTIL_CLOSE, AnswerHead
@@ -158,11 +158,7 @@ class Answering:
     @property
     def result(self) -> ResultCode:
         """How the exchange ended, if the answer came to its end."""
-        if self._head.status >= 400:
-            return ResultCode.UPSTREAM_REFUSED
-        if self._reading is not None and self._reading.observed.upstream_error:
-            return ResultCode.UPSTREAM_FAILED
-        return ResultCode.FORWARDED
+        return ended_as(self._head.status, self._reading.observed if self._reading is not None else None)
 
     def error_event(self, code: str, message: str) -> bytes:
         """What ends a stream whose beginning was shown; empty where nothing can be said any more."""

@@ -24,7 +24,7 @@ from typing import Final
 
 from policies.model import Decoy, Delegate, Deny, Effect, Forward, ResultCode, UnixNanos
 from sidecar import refusals
-from sidecar.account import Account
+from sidecar.account import Account, ended_as
 from sidecar.answering import Answering, is_restored_at_once, restored_at_once
 from sidecar.codecs.http1_chunked import chunk, whole_chunk, whole_chunks
 from sidecar.codecs.http1_delivery import Delivery, at_once, delivery_to
@@ -377,7 +377,7 @@ class ExchangeRun:
             account = self._account
             account.first_chunk_at = now = self._services.now()
             self._client.send(self._whole_answer)
-            self._finish(account.result, now)
+            self._finish(ended_as(account.status, account.observed), now)
             return
         if self._asks_again:
             self._begin_anew()
